@@ -1,5 +1,5 @@
 """
-The nouns that travel between the floors: a message as received, and a period of time.
+The nouns that travel between the floors: a message as received or to be published, and a period.
 
 Time is always aware. A period is half-open, `[start, end)`, and is labelled by its start.
 """
@@ -16,6 +16,13 @@ class Message(NamedTuple):
     payload: bytes
     received: datetime
     retained: bool = False
+
+
+class Publication(NamedTuple):
+    """One MQTT message to be published."""
+
+    topic: str
+    payload: bytes
 
 
 @dataclass(frozen=True, slots=True, order=True)

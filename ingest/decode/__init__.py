@@ -1,0 +1,1 @@
+"""From bytes to frames: pure, bounded work for every byte, never an exception. One file for each payload format."""

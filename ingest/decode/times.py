@@ -1,0 +1,33 @@
+"""Times as payloads write them, RFC 3339 text or integer epoch milliseconds, to UTC: one column at a time."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from ingest.schema import TIME
+
+# chrono's %+ takes more than RFC 3339 does: offsets without a colon, leading signs and spaces
+_RFC3339 = r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$"
+# the years 1 to 9999: all that RFC 3339 and Python can write
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+
+
+def parse(values: Sequence[object]) -> pl.Series:
+    """
+    Parse times; fractions of a second are kept to the microsecond.
+
+    Returns:
+        UTC times in the order of `values`; null where a value is neither RFC 3339 with an offset nor an integer number
+        of epoch milliseconds, or lies outside the years 1 to 9999.
+    """
+    # the exact type: in Python, a bool is an int
+    texts = [value if type(value) is str else None for value in values]
+    numbers = [value if type(value) is int and _FIRST_MS <= value <= _LAST_MS else None for value in values]
+    text = pl.when(pl.col("text").str.contains(_RFC3339)).then(pl.col("text"))
+    time = pl.coalesce(
+        text.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False),
+        (pl.col("number") * 1000).cast(TIME),
+    )
+    within = time.dt.epoch("ms").is_between(_FIRST_MS, _LAST_MS)
+    frame = pl.DataFrame({"text": texts, "number": numbers}, schema={"text": pl.String, "number": pl.Int64})
+    return frame.select(time=pl.when(within).then(time))["time"]

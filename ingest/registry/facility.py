@@ -1,0 +1,334 @@
+"""
+What one registry file may hold: a facility with its meters, products, budgets and contacts.
+
+Every table is checked key by key and its keys against each other, and every list of tables row by row and the rows
+against each other; a fault of one never hides those of another, so a person mends the whole file in one go.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime, timedelta
+from functools import cache
+from itertools import pairwise
+from typing import Annotated, Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from ingest.carriers import CARRIERS, to_canonical
+from ingest.units import UNITS
+
+_USCC_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+_SPANS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def _wanted(sentence: str, *, name: str = "") -> PydanticCustomError:
+    """Build the error of a check of ours: what is wanted, and the name of the row it is about."""
+    return PydanticCustomError("wanted", "{wanted}", {"wanted": sentence, "name": name})
+
+
+def _text(pattern: str, sentence: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise _wanted(sentence)
+        return text
+
+    return AfterValidator(check)
+
+
+def _one_of(names: Sequence[str]) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in names:
+            raise _wanted(f"one of {', '.join(names)}")
+        return name
+
+    return AfterValidator(check)
+
+
+def _uscc(code: str) -> str:
+    """GB 32100: 17 characters weighted by 3^i mod 31, the 18th makes the sum divisible by 31."""
+    if re.fullmatch(rf"[{_USCC_ALPHABET}]{{18}}", code) is None:
+        raise _wanted("18 characters, digits and capitals without I, O, S, V, Z (GB 32100)")
+    weighted = sum(_USCC_ALPHABET.index(character) * pow(3, i, 31) for i, character in enumerate(code[:17]))
+    check = _USCC_ALPHABET[-weighted % 31]
+    if check != code[17]:
+        raise _wanted(f"the check digit {check} at the end (GB 32100)")
+    return code
+
+
+# the list of zones is read from disk at every call
+_timezones = cache(available_timezones)
+
+
+def _timezone(name: str) -> str:
+    if name not in _timezones():
+        raise _wanted("an IANA time zone, e.g. Asia/Shanghai")
+    return name
+
+
+def _duration(text: object) -> timedelta:
+    match = re.fullmatch(r"([1-9][0-9]{0,4})([smhd])", text) if isinstance(text, str) else None
+    span = timedelta(**{_SPANS[match[2]]: int(match[1])}) if match else timedelta.max
+    if span > timedelta(days=1):
+        raise _wanted("a whole number and s, m, h or d, at most 1d, e.g. 15m")
+    return span
+
+
+class Fault(NamedTuple):
+    """What is wrong with one row of a list: its place, its name, what was found, what is wanted."""
+
+    at: tuple[int | str, ...]
+    name: str
+    found: object
+    wanted: str
+
+
+Row = dict[str, Any]
+Check = Callable[[Sequence[Row]], Iterator[Fault]]
+
+
+def _rows(key: str, check: Check | None = None) -> WrapValidator:
+    """Check a list of tables row by row and the rows against each other, and report both; `key` names a row."""
+
+    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        rows = [_row(row) for row in value] if isinstance(value, list | tuple) else []
+        faults = [*_twice(rows, key), *(check(rows) if check else ())]
+        errors = [InitErrorDetails(type=_wanted(f.wanted, name=f.name), loc=f.at, input=f.found) for f in faults]
+        try:
+            checked = handler(value)
+        except ValidationError as error:
+            errors = [*_named(error, rows, key), *errors]
+        if errors:
+            raise ValidationError.from_exception_data(key, errors)
+        return checked
+
+    return WrapValidator(validate)
+
+
+def _row(row: object) -> Row:
+    return row if isinstance(row, dict) else getattr(row, "__dict__", {})
+
+
+def _of(row: Row, key: str) -> str:
+    return str(row[key]) if isinstance(row.get(key), str | int | datetime) else ""
+
+
+def _twice(rows: Sequence[Row], key: str) -> Iterator[Fault]:
+    seen: Counter[str] = Counter()
+    for place, row in enumerate(rows):
+        name = _of(row, key)
+        seen[name] += 1
+        if name and seen[name] > 1:
+            first = [_of(other, key) for other in rows].index(name)
+            yield Fault((place, key), "", row[key], f"another {key}: row {first} has this one already")
+
+
+def _named(error: ValidationError, rows: Sequence[Row], key: str) -> Iterator[InitErrorDetails]:
+    """Give every error of a row the row's name: nobody counts tables in a file."""
+    for detail in error.errors(include_url=False):
+        place = next(iter(detail["loc"]), None)
+        name = _of(rows[place], key) if isinstance(place, int) else ""
+        context = detail.get("ctx", {}) | ({"name": name} if name and detail["loc"][1:] != (key,) else {})
+        # the message is finished; doubled braces would show, single ones only match keys of the context
+        again = PydanticCustomError(detail["type"], detail["msg"], context)
+        yield InitErrorDetails(type=again, loc=detail["loc"], input=detail["input"])
+
+
+def _tree(rows: Sequence[Row]) -> Iterator[Fault]:
+    """Meters form trees of one carrier: a sub-meter's energy is part of its parent's."""
+    if not rows:
+        yield Fault((), "", [], "at least one [[meter]]")
+    meters = {_of(row, "id"): row for row in rows}
+    for place, row in enumerate(rows):
+        name, parent = _of(row, "id"), _of(row, "parent")
+        at = (place, "parent")
+        if not parent:
+            continue
+        if parent not in meters:
+            yield Fault(at, name, parent, "the id of a meter of this facility")
+        elif name in (path := _above(meters, parent)):
+            circle = " > ".join([name, *path[: path.index(name) + 1]])
+            yield Fault(at, name, parent, f"no circle of parents: {circle}")
+        elif {_of(row, "carrier"), _of(meters[parent], "carrier")} <= CARRIERS.keys() and (
+            row["carrier"] != meters[parent]["carrier"]
+        ):
+            yield Fault(
+                at, name, parent, f"a meter of {row['carrier']} too; that one measures {meters[parent]['carrier']}"
+            )
+
+
+def _above(meters: dict[str, Row], name: str) -> list[str]:
+    """Return a meter and those above it, each once also where they run in a circle."""
+    path: list[str] = []
+    while name in meters and name not in path:
+        path.append(name)
+        name = _of(meters[name], "parent")
+    return path
+
+
+Identifier = Annotated[str, _text(r"[a-z0-9-]{1,64}", "1 to 64 of a-z, 0-9 and -")]
+MeterId = Annotated[str, _text(r"[A-Za-z0-9._-]{1,64}", "1 to 64 letters a-z or A-Z, digits, '.', '_' and '-'")]
+Line = Annotated[str, _text(r"(?=.*\S)[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,200}", "one line of 1 to 200 characters")]
+Tag = Annotated[str, _text(r"[^\x00-\x20\x7f-\x9f]{0,64}", "at most 64 characters without blanks")]
+Email = Annotated[str, _text(r"[^@\s<>,;:\"\x00-\x1f]{1,64}@[^@\s<>,;:\"\x00-\x1f]{1,189}", "one e-mail address")]
+UnitName = Annotated[str, _one_of(list(UNITS))]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    # strict: TOML has types of its own, a date in quotes is a text; lists are tuples here, so they alone are lax
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Name(_Strict):
+    """A name in both languages of the product."""
+
+    zh: Line
+    en: Line
+
+
+class DataCentre(_Strict):
+    """What decides which limits bind a data centre (数据中心)."""
+
+    scale: Literal["small", "medium", "large", "super_large"]
+    hub_node: bool
+    approved: date
+    pue_category: Annotated[int, Field(ge=1, le=3)]
+
+
+class Contact(_Strict):
+    """A person or desk that is told."""
+
+    role: Literal["operator", "regulator"]
+    name: Line
+    email: Email
+
+
+class Product(_Strict):
+    """A product with its unit and, where a limit standard covers it, its row of the limit catalogue."""
+
+    id: Identifier
+    unit: UnitName
+    limit: Tag = ""
+
+
+class Budget(_Strict):
+    """Energy budget (用能预算) of one year. [tce]"""
+
+    year: Annotated[int, Field(ge=2000, le=2100)]
+    tce: Positive
+
+
+class Exchange(_Strict):
+    """A meter was swapped: the last value of the old one, the first of the new one, in the shown unit."""
+
+    at: AwareDatetime
+    removed_value: Count
+    installed_value: Count
+
+
+class Meter(_Strict):
+    """A meter (计量器具): what it measures, how its values are to be read, what one step can be."""
+
+    id: MeterId
+    carrier: Annotated[str, _one_of(list(CARRIERS))]
+    role: Literal[
+        "total", "it", "cooling", "power_distribution", "lighting", "process", "building", "generation", "export"
+    ]
+    unit: UnitName
+    kind: Literal["register", "interval", "power"]
+    period: Annotated[timedelta, BeforeValidator(_duration)]
+    stamp: Literal["start", "end"] = "end"
+    multiplier: Positive = 1.0
+    digits: Annotated[int, Field(ge=1, le=12)] | None = None
+    rated_kw: Positive | None = None
+    parent: Annotated[str, _text(r"[A-Za-z0-9._-]{0,64}", "the id of a meter, or nothing")] = ""
+    scope: Tag = ""
+    valid_from: date
+    exchange: Annotated[tuple[Exchange, ...], Field(strict=False), _rows("at")] = ()
+
+    # a field validator sees the keys above it that passed: one wrong key does not silence the checks of the others
+    @field_validator("unit")
+    @classmethod
+    def _measures_the_carrier(cls, unit: str, info: ValidationInfo) -> str:
+        carrier = info.data.get("carrier")
+        if carrier and to_canonical(carrier, unit) is None:
+            units = [name for name in UNITS if to_canonical(carrier, name) is not None]
+            raise _wanted(f"a unit that measures {carrier}: {', '.join(units)}")
+        return unit
+
+    @field_validator("kind")
+    @classmethod
+    def _matches_the_unit(cls, kind: str, info: ValidationInfo) -> str:
+        unit = info.data.get("unit")
+        if unit and (kind == "power") != (UNITS[unit].dimension == "power"):
+            raise _wanted(f"{'register or interval' if kind == 'power' else 'power'}, because the unit is {unit}")
+        return kind
+
+    @field_validator("digits", "exchange")
+    @classmethod
+    def _counts(cls, value: Any, info: ValidationInfo) -> Any:
+        if value and info.data.get("kind") in {"interval", "power"}:
+            raise _wanted("this key on a meter of kind register only")
+        return value
+
+    @field_validator("exchange")
+    @classmethod
+    def _in_order(cls, exchanges: tuple[Exchange, ...], info: ValidationInfo) -> tuple[Exchange, ...]:
+        for earlier, later in pairwise(exchanges):
+            if earlier.at >= later.at:
+                raise _wanted(f"the order of time; {later.at.isoformat()} comes after {earlier.at.isoformat()}")
+        if exchanges and "valid_from" in info.data and exchanges[0].at.date() < info.data["valid_from"]:
+            raise _wanted(f"no exchange before valid_from; one is at {exchanges[0].at.isoformat()}")
+        highest = max((max(each.removed_value, each.installed_value) for each in exchanges), default=0.0)
+        if (digits := info.data.get("digits")) and highest >= 10.0**digits:
+            raise _wanted(f"values that {digits} digits can show; one is {highest:.10g}")
+        return exchanges
+
+
+class Facility(_Strict):
+    """A facility (用能单位): the accountable site, its meters, products and contacts."""
+
+    id: Identifier
+    name: Name
+    kind: Literal["industrial", "data_centre", "public_building", "public_institution", "power_plant"]
+    division: Annotated[str, _text("[0-9]{6}", "the six digits of a GB/T 2260 code")]
+    uscc: Annotated[str, AfterValidator(_uscc)] | None = None
+    industry: Annotated[str, _text("[A-T]?[0-9]{2,4}", "a GB/T 4754 code, e.g. 6450 or C30")]
+    timezone: Annotated[str, AfterValidator(_timezone)] = "Asia/Shanghai"
+    language: Literal["zh", "en"] = "zh"
+    key_energy_user: bool
+    floor_area_m2: Positive | None = None
+    persons: Annotated[int, Field(gt=0, lt=10**9)] | None = None
+    data_centre: Annotated[DataCentre | None, Field(validate_default=True)] = None
+    contact: Annotated[tuple[Contact, ...], Field(strict=False), _rows("email")] = ()
+    product: Annotated[tuple[Product, ...], Field(strict=False), _rows("id")] = ()
+    budget: Annotated[tuple[Budget, ...], Field(strict=False), _rows("year")] = ()
+    meter: Annotated[tuple[Meter, ...], Field(strict=False), _rows("id", _tree)]
+
+    @field_validator("data_centre")
+    @classmethod
+    def _only_a_data_centre(cls, section: DataCentre | None, info: ValidationInfo) -> DataCentre | None:
+        if "kind" in info.data and (info.data["kind"] == "data_centre") != (section is not None):
+            raise _wanted("a section [data_centre] where kind is data_centre, and only there")
+        return section
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The facility's own time zone: its days and months."""
+        return ZoneInfo(self.timezone)

@@ -1,0 +1,84 @@
+"""
+Settings: `peakwatch.toml`, or `PEAKWATCH_*` in the environment, which wins.
+
+Secrets never stand in the settings file: they come from the environment (`PEAKWATCH_BROKER_PASSWORD`) or from a file
+of that name, in small letters, in the folder that `PEAKWATCH_SECRETS` names (`/run/secrets` in a container).
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ingest.errors import ConfigurationError, Problem
+from ingest.registry import problems_of
+
+FILE = Path("peakwatch.toml")
+
+
+class Settings(BaseSettings):
+    """Every setting with its default: the embedded line on this machine, no server needed."""
+
+    model_config = SettingsConfigDict(env_prefix="PEAKWATCH_", extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    registry: Path = Path("registry")
+    store: str = "lake:./data"
+    broker: str = "embedded"
+    mail: str = "file:./outbox"
+    engine: Literal["local"] = "local"
+
+    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "peakwatch-collector"
+    sender: Annotated[str, Field(pattern=r"^[^@\s<>,;\"]+@[^@\s<>,;\"]+$")] = "peakwatch@example.org"
+    confirmed: tuple[str, ...] = ()
+
+    broker_user: str = ""
+    broker_password: SecretStr | None = None
+    broker_ca: Path | None = None
+    mail_user: str = ""
+    mail_password: SecretStr | None = None
+    mail_ca: Path | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before secret files before the settings file (which arrives as the initial values)."""
+        del settings_cls, dotenv_settings
+        return env_settings, file_secret_settings, init_settings
+
+
+def load(file: Path | None) -> Settings:
+    """
+    Read the settings.
+
+    Args:
+        file: the settings file; None for `peakwatch.toml` in the working directory, where there is one.
+
+    Raises:
+        ConfigurationError: with all problems of the file and the environment.
+    """
+    path = file or FILE
+    values = _read(path) if file or path.exists() else {}
+    secrets = [key for key in values if key.endswith("_password")]
+    if secrets:
+        wanted = "it in the environment or in a file of the folder PEAKWATCH_SECRETS names, never in the settings file"
+        raise ConfigurationError([Problem(f"{path}: {key}", "a secret", wanted) for key in secrets])
+    try:
+        return Settings(_secrets_dir=os.environ.get("PEAKWATCH_SECRETS"), **values)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise ConfigurationError(list(problems_of(error, f"settings ({path} or PEAKWATCH_*)"))) from None
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError([Problem(str(path), str(error), "a readable TOML file in UTF-8")]) from None

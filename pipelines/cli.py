@@ -1,0 +1,359 @@
+"""
+The command line: the one place that reads the clock, the settings and builds the adapters.
+
+Exit codes: 0 done, 1 the work failed, 2 the call or the configuration is wrong. What is wrong is said in one sentence.
+"""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+from pydantic import SecretStr
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+
+from ingest import registry as registries
+from ingest import settings as all_settings
+from ingest.collect.broker import EmbeddedBroker
+from ingest.collect.collector import Collector
+from ingest.collect.mapping import load as load_mapping
+from ingest.collect.mqtt import Broker
+from ingest.collect.publish import publish
+from ingest.collect.replay import publications
+from ingest.collect.subscription import Subscription
+from ingest.errors import ConfigurationError, PeakWatchError, Problem
+from ingest.model import Period
+from ingest.settings import Settings
+from ingest.store.connect import connect as connect_store
+from pipelines import demo as demonstration
+from pipelines import export as exports
+from pipelines import factors as factor_catalogue
+from pipelines import show
+from pipelines.jobs import announce as announcing
+from pipelines.jobs import compute as computing
+from pipelines.jobs import judge as judging
+from pipelines.jobs.context import Context, Done
+from pipelines.notify.mail import Mailer
+from pipelines.notify.mail import connect as connect_mail
+from pipelines.periods import midnight
+from pipelines.scheduler import schedule as schedule_of
+from rules import catalogue as rule_catalogue
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
+rules_app = typer.Typer(no_args_is_help=True, help="The rules: each with document, clause, dates and confidence.")
+breaches_app = typer.Typer(no_args_is_help=True, help="The breaches (超限): what is open, and the evidence.")
+quarantine_app = typer.Typer(no_args_is_help=True, help="What was refused, with its bytes and the reason.")
+app.add_typer(rules_app, name="rules")
+app.add_typer(breaches_app, name="breaches")
+app.add_typer(quarantine_app, name="quarantine")
+
+out, err = Console(), Console(stderr=True)
+
+_BATCH = 5000
+_REPLAY_CLIENT = "peakwatch-replay"
+# where `run` with the embedded broker listens, and `replay` finds it
+_EMBEDDED_PORT = 1883
+_EMBEDDED = Broker("127.0.0.1", _EMBEDDED_PORT, versions=("3.1.1",))
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="Settings file; default: peakwatch.toml, if there.")]
+Group = Annotated[str, typer.Option(help="Share the messages among all collectors of this group.")]
+From = Annotated[str, typer.Option("--from", help="RFC 3339, or a date: then the facility's own midnight.")]
+To = Annotated[str, typer.Option("--to", help="RFC 3339, or a date; the end is not part of the period.")]
+
+
+def clock() -> datetime:
+    """Now: the only reading of the clock."""
+    return datetime.now(UTC)
+
+
+def moment(text: str, option: str) -> date | datetime:
+    """
+    Read a point in time as people type it.
+
+    Raises:
+        ConfigurationError: neither a date nor RFC 3339 with an offset.
+    """
+    try:
+        if len(text) == len("2026-10-01"):
+            return date.fromisoformat(text)
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        wanted = "a date (2026-10-01) or RFC 3339 with an offset (2026-10-01T08:00:00+08:00)"
+        raise ConfigurationError([Problem(option, repr(text), wanted)])
+    return at
+
+
+def between(start: str, end: str, zone: ZoneInfo) -> Period:
+    """
+    Build the period of two typed points in time; a date is its midnight in `zone`.
+
+    Raises:
+        ConfigurationError: a point that is none, or an end that is not after the start.
+    """
+    first, last = (
+        point if isinstance(point, datetime) else midnight(point, zone)
+        for point in (moment(start, "--from"), moment(end, "--to"))
+    )
+    if last <= first:
+        raise ConfigurationError([Problem("--to", end, f"a time after --from {start}")])
+    return Period(first, last)
+
+
+@contextmanager
+def world(config: Path | None) -> Iterator[tuple[Settings, Context]]:
+    """Build what the jobs need from the settings, and let go of it at the end."""
+    settings = all_settings.load(config)
+    registry = registries.load(settings.registry)
+    catalogue = rule_catalogue.load(settings.confirmed)
+    factors = factor_catalogue.load()
+    outgoing = mailer(settings)
+    with closing(connect_store(settings.store)) as store:
+        yield settings, Context(store, registry, factors, catalogue, outgoing, settings.sender)
+
+
+def mailer(settings: Settings) -> Mailer:
+    """Make the way out for mail."""
+    password = secret(settings.mail_password)
+    return connect_mail(settings.mail, user=settings.mail_user, password=password, ca=settings.mail_ca)
+
+
+def by_zone(context: Context) -> Iterator[tuple[ZoneInfo, Context]]:
+    """Part a context by time zone: a typed date is another moment in each."""
+    for zone, names in context.registry.by_zone().items():
+        yield zone, replace(context, registry=context.registry.select(names))
+
+
+def over(config: Path | None, start: str, end: str, job: Callable[[Context, Period, datetime], Done]) -> None:
+    """Run a job over an explicit period in every zone, and say what it did."""
+    with world(config) as (_, context):
+        at = clock()
+        done = [job(part, between(start, end, zone), at) for zone, part in by_zone(context)]
+    out.print(f"{sum(one.rows for one in done)} rows new or changed")
+
+
+@contextmanager
+def broker(settings: Settings) -> Iterator[Broker]:
+    """Give the broker of the settings: the embedded one, which lives as long as the context, or a real one."""
+    if settings.broker != "embedded":
+        yield _real_broker(settings)
+        return
+    with EmbeddedBroker(_EMBEDDED_PORT) as embedded:
+        yield embedded.broker
+
+
+def _real_broker(settings: Settings) -> Broker:
+    return Broker.parse(
+        settings.broker, user=settings.broker_user, password=secret(settings.broker_password), ca=settings.broker_ca
+    )
+
+
+def secret(value: SecretStr | None) -> str | None:
+    """Unwrap a secret where it is handed to an adapter."""
+    return None if value is None else value.get_secret_value()
+
+
+def collecting(settings: Settings, context: Context, *, group: str) -> None:
+    """Collect until the process is told to stop; what is in hand is stored and acked first."""
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    with (
+        broker(settings) as place,
+        Subscription(place, settings.client_id, clock=clock, in_flight=_BATCH, group=group) as subscription,
+    ):
+        err.print(f"collecting from {place} into {settings.store}")
+        collector = Collector(context.store, context.registry, subscription, batch=_BATCH)
+        collector.run(stop)
+    show.tally(out, collector.tally)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo puts its files; made anew each time.")] = Path("demo"),
+    registry: Annotated[Path, typer.Option(help="Registry of the facilities to simulate.")] = Path("deploy/registry"),
+) -> None:
+    """Play the whole line on this machine in about a minute, ending with a breach e-mail on the screen."""
+    facilities = registries.load(registry)
+    demonstration.fresh(folder)
+    with closing(connect_store(f"lake:{folder / 'data'}")) as store:
+        context = Context(
+            store,
+            facilities,
+            factor_catalogue.load(),
+            rule_catalogue.load(),
+            connect_mail(f"file:{folder / 'outbox'}"),
+            Settings().sender,
+        )
+        demonstration.play(context, folder, out)
+
+
+@app.command()
+def check(config: ConfigFile = None) -> None:
+    """Check registry, rules and settings; touches no network."""
+    settings = all_settings.load(config)
+    registry = registries.load(settings.registry)
+    catalogue = rule_catalogue.load(settings.confirmed)
+    if problems := catalogue.problems(registry.products):
+        raise ConfigurationError(problems)
+    if settings.broker != "embedded":
+        _real_broker(settings)
+    mailer(settings)
+    show.check(out, settings, registry, catalogue)
+
+
+@app.command()
+def run(config: ConfigFile = None, group: Group = "") -> None:
+    """Collect and run the jobs, in one process."""
+    with world(config) as (settings, context):
+        jobs = schedule_of(context, clock)
+        jobs.start()
+        try:
+            collecting(settings, context, group=group)
+        finally:
+            jobs.shutdown()
+
+
+@app.command()
+def collect(config: ConfigFile = None, group: Group = "") -> None:
+    """Collect only: readings from the broker into the store."""
+    with world(config) as (settings, context):
+        collecting(settings, context, group=group)
+
+
+@app.command()
+def schedule(config: ConfigFile = None) -> None:
+    """Run the jobs only: compute, judge, announce, maintain."""
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    with world(config) as (_, context):
+        jobs = schedule_of(context, clock)
+        jobs.start()
+        stop.wait()
+        jobs.shutdown()
+
+
+@app.command()
+def compute(start: From, end: To, config: ConfigFile = None) -> None:
+    """Compute energy and indicators for a period."""
+    over(config, start, end, computing.over)
+
+
+@app.command()
+def judge(start: From, end: To, config: ConfigFile = None) -> None:
+    """Judge the indicators whose period ends in a period, and store the breach events that follow."""
+    over(config, start, end, judging.over)
+
+
+@app.command()
+def announce(start: From, end: To, config: ConfigFile = None) -> None:
+    """Send the notices that are due of the events judged in a period."""
+    over(config, start, end, announcing.over)
+
+
+@app.command()
+def replay(
+    files: Annotated[list[Path], typer.Argument(help="Recorded data: .csv (with --map), or .jsonl.")],
+    mapping: Annotated[Path | None, typer.Option("--map", help="TOML file: how a table maps to meters.")] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Publish recorded data to the broker, every message acked."""
+    settings = all_settings.load(config)
+    sent = list(publications(files, None if mapping is None else load_mapping(mapping)))
+    place = _EMBEDDED if settings.broker == "embedded" else _real_broker(settings)
+    with Progress(console=err, disable=not err.is_terminal) as progress:
+        task = progress.add_task("publish", total=len(sent))
+        acked = publish(place, sent, client_id=_REPLAY_CLIENT, advance=lambda count: progress.advance(task, count))
+    out.print(f"{acked} messages published to {place}")
+
+
+@app.command()
+def export(
+    what: Annotated[
+        exports.Export, typer.Argument(help="readings, activity, energy, indicators, breaches or quarantine.")
+    ],
+    start: From,
+    end: To,
+    form: Annotated[exports.Format, typer.Option("--format", help="csv, json or parquet.")] = "csv",
+    facility: Annotated[str, typer.Option(help="Only this facility.")] = "",
+    target: Annotated[Path | None, typer.Option("-o", "--output", help="File; default: standard output.")] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Export rows of a table whose time lies in a period; times in UTC."""
+    settings = all_settings.load(config)
+    registry = registries.load(settings.registry)
+    if facility and facility not in registry.facilities:
+        raise ConfigurationError([Problem("--facility", repr(facility), f"one of {', '.join(registry.facilities)}")])
+    with closing(connect_store(settings.store)) as store:
+        rows = exports.rows(store, what, registry, lambda zone: between(start, end, zone), facility=facility)
+    content = exports.encoded(rows, form)
+    if target is None:
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        target.write_bytes(content)
+    except OSError as error:
+        raise ConfigurationError(
+            [Problem("--output", f"{target}: {error.strerror}", "a file that can be written")]
+        ) from None
+
+
+@rules_app.command("list")
+def list_rules(config: ConfigFile = None) -> None:
+    """List every rule."""
+    show.rules(out, rule_catalogue.load(all_settings.load(config).confirmed))
+
+
+@rules_app.command("show")
+def show_rule(rule: str, config: ConfigFile = None) -> None:
+    """Show one rule with its document."""
+    catalogue = rule_catalogue.load(all_settings.load(config).confirmed)
+    if rule not in catalogue.rules:
+        raise ConfigurationError([Problem("rule", repr(rule), "an id of `peakwatch rules list`")])
+    show.rule(out, catalogue, catalogue.rules[rule])
+
+
+@breaches_app.command("list")
+def list_breaches(config: ConfigFile = None) -> None:
+    """List every breach event, the newest last."""
+    with closing(connect_store(all_settings.load(config).store)) as store:
+        show.breaches(out, store.read("breach_events"), exports.HOME)
+
+
+@breaches_app.command("show")
+def show_breach(breach: str, config: ConfigFile = None) -> None:
+    """Show the events of one breach with their evidence."""
+    with closing(connect_store(all_settings.load(config).store)) as store:
+        events = store.read("breach_events", breach_id=[breach])
+    if events.is_empty():
+        raise ConfigurationError([Problem("breach", repr(breach), "an id of `peakwatch breaches list`")])
+    for event in events.sort("at", "start").iter_rows(named=True):
+        show.record(out, f"{event['kind']} {event['event_id']}", event)
+
+
+@quarantine_app.command("list")
+def list_quarantine(config: ConfigFile = None) -> None:
+    """Count what was refused, by facility and reason."""
+    with closing(connect_store(all_settings.load(config).store)) as store:
+        show.quarantine(out, store.read("quarantine"))
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one sentence and an exit code."""
+    try:
+        app()
+    except PeakWatchError as error:
+        for line in str(error).splitlines():
+            err.print(f"[bold red]✗[/] {escape(line)}", highlight=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, ConfigurationError) else 1)

@@ -1,0 +1,80 @@
+"""
+Export: rows of a table -> CSV, JSON or Parquet. Times are RFC 3339 in UTC; bytes are base64 in the text formats.
+
+CSV and JSON are for people and scripts, Parquet keeps the types.
+"""
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from ingest.model import Period
+from ingest.registry import Registry
+from ingest.schema import TABLES
+from ingest.store.base import Store
+
+# the zone of what belongs to no facility
+HOME = ZoneInfo("Asia/Shanghai")
+
+Format = Literal["csv", "json", "parquet"]
+Export = Literal["readings", "activity", "energy", "indicators", "breaches", "quarantine"]
+
+# the events are what an operator calls the breaches
+_TABLES = {"breaches": "breach_events"}
+
+_RFC3339 = "%Y-%m-%dT%H:%M:%S%.fZ"
+
+
+def encoded(rows: pl.DataFrame, form: Format) -> bytes:
+    """
+    Encode rows of any table.
+
+    Args:
+        rows: what to export.
+        form: csv (with a header), json (one array of objects) or parquet.
+    """
+    match form:
+        case "csv":
+            return _text(rows).write_csv().encode()
+        case "json":
+            return _text(rows).write_json().encode()
+        case "parquet":
+            rows.write_parquet(packed := BytesIO())
+            return packed.getvalue()
+
+
+def rows(
+    store: Store, what: Export, registry: Registry, period: Callable[[ZoneInfo], Period], *, facility: str = ""
+) -> pl.DataFrame:
+    """
+    Read what is to be exported.
+
+    Args:
+        store: where it lies.
+        what: name of the export.
+        registry: rows of its facilities; quarantine is read whole, for what was refused may name no facility of ours.
+        period: the period in a facility's zone: a typed date is another moment in each.
+        facility: only rows of this one; of all where it is empty.
+
+    Returns:
+        Rows of the table, by zone of the facilities.
+    """
+    table = _TABLES.get(what, what)
+    if what == "quarantine":
+        found = store.read(table, period(HOME))
+        return found.filter(facility=facility) if facility else found
+    parts = [pl.DataFrame(schema=TABLES[table].schema)]
+    for zone, names in registry.by_zone().items():
+        own = [name for name in names if facility in ("", name)]
+        parts.append(store.read(table, period(zone), facility=own))
+    return pl.concat(parts)
+
+
+def _text(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(
+        pl.col(pl.Datetime).dt.strftime(_RFC3339).str.replace(r"\.0+Z$", "Z"),
+        pl.col(pl.Binary).bin.encode("base64"),
+    )

@@ -1,0 +1,1 @@
+"""The jobs: what the scheduler and the command line run over an explicit period."""

@@ -1,0 +1,66 @@
+"""
+Judge: indicators of a period against the rules -> verdicts -> breach events in the store.
+
+A period is judged when it is over and its last readings had time to come in. Judging again changes nothing; after late
+data the verdicts may change, and then the events say so (opened, closed or withdrawn).
+"""
+
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from ingest.model import Period
+from ingest.schema import BREACH_EVENTS, INDICATORS
+from ingest.store.base import Store
+from pipelines.jobs.context import Context, Done
+from rules import evaluate, lifecycle
+
+# the last readings of a period come in after its end; a verdict in the same minute would rest on an incomplete period
+SETTLING = timedelta(hours=6)
+
+# the longest interval an indicator has: twelve months
+_LONGEST = timedelta(days=366)
+
+
+def verdicts(context: Context, period: Period, at: datetime) -> pl.DataFrame:
+    """
+    Judge the indicators whose period ends in `period` and is settled at `at`.
+
+    Returns:
+        VERDICTS rows (rules.evaluate), one for each rule and indicator row it binds.
+    """
+    span = Period(period.start - _LONGEST, period.end)
+    names = list(context.registry.facilities)
+    rows = context.store.read(INDICATORS.name, span, facility=names)
+    settled = rows.filter(
+        pl.col("end").is_between(period.start, period.end, closed="right"), pl.col("end") <= at - SETTLING
+    )
+    return evaluate.verdicts(
+        context.catalogue, settled, facts=context.registry.facts, products=context.registry.products
+    )
+
+
+def over(context: Context, period: Period, at: datetime) -> Done:
+    """
+    Judge what ended in a period of measured time and store the events that follow.
+
+    Returns:
+        The number of new events and the period.
+    """
+    history = context.store.read(BREACH_EVENTS.name, facility=list(context.registry.facilities))
+    events = lifecycle.events(verdicts(context, period, at), history, at)
+    context.advance(1)
+    return Done(context.store.write(BREACH_EVENTS.name, events), period)
+
+
+def due(context: Context, news: Period, at: datetime) -> Done:
+    """Judge everything that compute wrote in `news`, and what settled meanwhile."""
+    touched = _touched(context.store, news)
+    starts = [news.start - SETTLING - timedelta(days=1), *(span.start for span in touched)]
+    # a month or a year that holds a touched day may end after it
+    return over(context, Period(min(starts), max([at, *(span.end + _LONGEST for span in touched)])), at)
+
+
+def _touched(store: Store, news: Period) -> list[Period]:
+    runs = store.read("runs", news, job=["compute"], outcome=["done"]).drop_nulls("touched_from")
+    return [Period(start, end) for start, end in runs.select("touched_from", "touched_until").iter_rows()]
