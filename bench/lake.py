@@ -1,8 +1,8 @@
 """
 How fast is the lake, and how far from a bare append to a Delta table? `.venv/bin/python bench/lake.py`
 
-Each line is a median in milliseconds beside the floor of the same run: a bare `write_deltalake` for commits, a bare scan
-of the same files for reads. 20 meters a facility, one reading every 15 minutes. Takes about three minutes.
+Each line is a median in milliseconds beside the floor of the same run: a bare `write_deltalake` for commits, a bare
+scan of the same files for reads. 20 meters a facility, one reading every 15 minutes. Takes about four minutes.
 """
 
 import sys

@@ -241,6 +241,5 @@ RUNS = Table(
 )
 
 TABLES: dict[str, Table] = {
-    table.name: table
-    for table in (READINGS, ACTIVITY, QUARANTINE, ENERGY, INDICATORS, BREACH_EVENTS, NOTICES, RUNS)
+    table.name: table for table in (READINGS, ACTIVITY, QUARANTINE, ENERGY, INDICATORS, BREACH_EVENTS, NOTICES, RUNS)
 }

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ingest.errors import ConfigurationError, Problem
 from ingest.registry import problems_of
+from ingest.registry.facility import Email
 
 FILE = Path("peakwatch.toml")
 
@@ -31,7 +32,7 @@ class Settings(BaseSettings):
     engine: Literal["local"] = "local"
 
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "peakwatch-collector"
-    sender: Annotated[str, Field(pattern=r"^[^@\s<>,;\"]+@[^@\s<>,;\"]+$")] = "peakwatch@example.org"
+    sender: Email = "peakwatch@example.org"
     confirmed: tuple[str, ...] = ()
 
     broker_user: str = ""
@@ -74,7 +75,9 @@ def load(file: Path | None) -> Settings:
     try:
         return Settings(_secrets_dir=os.environ.get("PEAKWATCH_SECRETS"), **values)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise ConfigurationError(list(problems_of(error, f"settings ({path} or PEAKWATCH_*)"))) from None
+        raise ConfigurationError(
+            list(problems_of(error, f"settings ({path} or PEAKWATCH_*)", model=Settings))
+        ) from None
 
 
 def _read(path: Path) -> dict[str, object]:

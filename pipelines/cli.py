@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -37,14 +37,13 @@ from ingest.store.connect import connect as connect_store
 from pipelines import demo as demonstration
 from pipelines import export as exports
 from pipelines import factors as factor_catalogue
-from pipelines import show
+from pipelines import show, typed
 from pipelines.jobs import announce as announcing
 from pipelines.jobs import compute as computing
 from pipelines.jobs import judge as judging
 from pipelines.jobs.context import Context, Done
 from pipelines.notify.mail import Mailer
 from pipelines.notify.mail import connect as connect_mail
-from pipelines.periods import midnight
 from pipelines.scheduler import schedule as schedule_of
 from rules import catalogue as rule_catalogue
 
@@ -75,41 +74,6 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
-def moment(text: str, option: str) -> date | datetime:
-    """
-    Read a point in time as people type it.
-
-    Raises:
-        ConfigurationError: neither a date nor RFC 3339 with an offset.
-    """
-    try:
-        if len(text) == len("2026-10-01"):
-            return date.fromisoformat(text)
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        wanted = "a date (2026-10-01) or RFC 3339 with an offset (2026-10-01T08:00:00+08:00)"
-        raise ConfigurationError([Problem(option, repr(text), wanted)])
-    return at
-
-
-def between(start: str, end: str, zone: ZoneInfo) -> Period:
-    """
-    Build the period of two typed points in time; a date is its midnight in `zone`.
-
-    Raises:
-        ConfigurationError: a point that is none, or an end that is not after the start.
-    """
-    first, last = (
-        point if isinstance(point, datetime) else midnight(point, zone)
-        for point in (moment(start, "--from"), moment(end, "--to"))
-    )
-    if last <= first:
-        raise ConfigurationError([Problem("--to", end, f"a time after --from {start}")])
-    return Period(first, last)
-
-
 @contextmanager
 def world(config: Path | None) -> Iterator[tuple[Settings, Context]]:
     """Build what the jobs need from the settings, and let go of it at the end."""
@@ -138,7 +102,7 @@ def over(config: Path | None, start: str, end: str, job: Callable[[Context, Peri
     """Run a job over an explicit period in every zone, and say what it did."""
     with world(config) as (_, context):
         at = clock()
-        done = [job(part, between(start, end, zone), at) for zone, part in by_zone(context)]
+        done = [job(part, typed.period(start, end, zone), at) for zone, part in by_zone(context)]
     out.print(f"{sum(one.rows for one in done)} rows new or changed")
 
 
@@ -296,7 +260,7 @@ def export(
     if facility and facility not in registry.facilities:
         raise ConfigurationError([Problem("--facility", repr(facility), f"one of {', '.join(registry.facilities)}")])
     with closing(connect_store(settings.store)) as store:
-        rows = exports.rows(store, what, registry, lambda zone: between(start, end, zone), facility=facility)
+        rows = exports.rows(store, what, registry, lambda zone: typed.period(start, end, zone), facility=facility)
     content = exports.encoded(rows, form)
     if target is None:
         sys.stdout.buffer.write(content)

@@ -25,8 +25,9 @@ from pydantic_core import PydanticCustomError
 
 from ingest.carriers import CARRIERS
 from ingest.errors import ConfigurationError, Problem
+from ingest.model import Strict
 from ingest.registry import problems_of
-from rules.model import VERIFIED, Confidence, Strict
+from rules.model import VERIFIED, Confidence
 
 _FOLDER = files("pipelines") / "factors"
 _SUREST_FIRST: tuple[Confidence, ...] = ("V1", "V", "S", "RECALLED")

@@ -9,14 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from ingest.model import Period
+from ingest.model import Period, Text
 from ingest.schema import BREACH_EVENTS, INDICATORS
 from pipelines import report
 from pipelines.indicators import table as indicators
 from pipelines.jobs import judge
 from pipelines.jobs.context import Context
 from rules.lifecycle import open_breaches
-from rules.model import Text
 
 # what a facility is judged by first, in this order: the first one it has
 MAIN = ("pue", "intensity", "energy_per_area", "energy_consumption")

@@ -34,8 +34,8 @@ LONGEST = 2
 # a meter may run this much above its rated power before a step is not believed
 OVERLOAD = 1.2
 
-# the units a stored reading may be in, and their ratio to the unit the meter is registered with now
-_RATIOS = pl.DataFrame(
+# a stored value may be in another unit than is registered now: unit, wanted unit, and what to multiply with
+RATIOS = pl.DataFrame(
     [(found, wanted, factor) for found in UNITS for wanted in UNITS if (factor := ratio(found, wanted)) is not None],
     schema={"unit": pl.String, "wanted": pl.String, "ratio": pl.Float64},
     orient="row",
@@ -83,7 +83,7 @@ def _scaled(meters: pl.DataFrame) -> pl.DataFrame:
 
 def _series(ordered: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
     """Usable values of some meters, in order: row of the meter in `meters`, time, value [registered unit]."""
-    known = meters.select("facility", "meter", "row", wanted="unit").join(_RATIOS, on="wanted")
+    known = meters.select("facility", "meter", "row", wanted="unit").join(RATIOS, on="wanted")
     return (
         runs.look_up(ordered, known.drop("wanted"), on=["facility", "meter", "unit"])
         .select("row", "time", value=pl.col("value") * pl.col("ratio"))

@@ -19,8 +19,8 @@ from jinja2.sandbox import SandboxedEnvironment
 from markupsafe import Markup
 
 from ingest.errors import ConfigurationError
+from ingest.model import Text
 from pipelines.notify import figures
-from rules.model import Text
 
 _TEMPLATES = SandboxedEnvironment(
     loader=PackageLoader("pipelines"),

@@ -15,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ingest.collect.collector import Tally
+from ingest.model import Text as Bilingual
 from ingest.registry import Registry
 from ingest.settings import Settings
 from pipelines.notify import figures
-from rules import model as rules_model
 from rules.catalogue import Catalogue
 from rules.model import VERIFIED, Rule
 
@@ -83,15 +83,13 @@ def rules(out: Console, catalogue: Catalogue) -> None:
     """List every rule."""
     table = _table("Rules", "rule", "document, clause", "requirement", "from", "confidence")
     for rule in catalogue.rules.values():
-        document = catalogue.documents[rule.document]
-        bound = (
-            f"{rule.comparison} {rule.limit:g}" if rule.limit is not None else f"{rule.comparison} level {rule.level}"
-        )
+        bound = f"level {rule.level}" if rule.limit is None else f"{rule.limit:g} {rule.unit}"
+        judged = ", ".join(f"{interval}: {severity}" for interval, severity in rule.severities.items())
         table.add_row(
             rule.id,
-            f"{escape(document.title.zh)} {escape(rule.clause.zh)}",
-            f"{rule.indicator} {bound} {rule.unit}".strip() + f" ({rule.interval}, {rule.severity})",
-            str(rule.valid_from),
+            f"{escape(catalogue.documents[rule.document].title.zh)} {escape(rule.clause.zh)}",
+            f"{rule.indicator} {rule.comparison} {bound} ({judged})",
+            str(rule.valid_from or "as its rows"),
             _confidence(rule),
         )
     out.print(table)
@@ -112,8 +110,7 @@ def rule(out: Console, catalogue: Catalogue, one: Rule) -> None:
 def _flat(model: BaseModel) -> dict[str, Any]:
     fields = {name: getattr(model, name) for name in type(model).model_fields}
     return {
-        name: f"{value.zh}\n{value.en}" if isinstance(value, rules_model.Text) else value
-        for name, value in fields.items()
+        name: f"{value.zh}\n{value.en}" if isinstance(value, Bilingual) else value for name, value in fields.items()
     }
 
 

@@ -19,8 +19,9 @@ import polars as pl
 from pydantic import Field, ValidationError
 
 from ingest.errors import ConfigurationError, Problem
+from ingest.model import Strict
 from ingest.registry import problems_of
-from rules.model import VERIFIED, Document, Interval, Limit, Rule, Strict
+from rules.model import VERIFIED, Document, Interval, Limit, Rule
 
 _CLAUSES = files("rules") / "clauses"
 

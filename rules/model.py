@@ -12,8 +12,9 @@ from datetime import date
 from typing import Annotated, Literal
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from ingest.model import Strict, Text
 from ingest.schema import TIME
 
 Confidence = Literal["V1", "V", "S", "RECALLED"]
@@ -28,23 +29,6 @@ Filled = Annotated[str, Field(min_length=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 # lists are tuples here, so they alone are not strict
 Texts = Annotated[tuple[Filled, ...], Field(strict=False)]
-
-
-class Strict(BaseModel):
-    """Base of all catalogue data: unknown keys and wrong types are refused, nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Text(Strict):
-    """A sentence in both languages of the product."""
-
-    zh: Filled
-    en: Filled
-
-    def of(self, language: str) -> str:
-        """Return the sentence in `zh` or `en`."""
-        return self.zh if language == "zh" else self.en
 
 
 class Document(Strict):

@@ -20,26 +20,26 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from ingest.errors import ConfigurationError, Problem
+from ingest.model import Strict
 from ingest.registry import problems_of
 from ingest.registry.facility import Identifier, Line, MeterId, UnitName
 
 
+def _wanted(sentence: str) -> PydanticCustomError:
+    return PydanticCustomError("wanted", "{wanted}", {"wanted": sentence})
+
+
 def _timezone(name: str) -> str:
     if name not in available_timezones():
-        raise PydanticCustomError("wanted", "{wanted}", {"wanted": "an IANA time zone, e.g. Asia/Shanghai"})
+        raise _wanted("an IANA time zone, e.g. Asia/Shanghai")
     return name
 
 
-class _Strict(BaseModel):
-    # strict: TOML has types of its own; lists are tuples here, so they alone are lax
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Column(_Strict):
+class Column(Strict):
     """A column with the values of one meter; a value is `scale` times the cell, in `unit`."""
 
     name: Line
@@ -48,7 +48,14 @@ class Column(_Strict):
     scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
 
 
-class Mapping(_Strict):
+def _once(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    # two values of one meter at one time: the second would replace the first
+    if len({column.meter for column in columns}) < len(columns):
+        raise _wanted("each meter once")
+    return columns
+
+
+class Mapping(Strict):
     """How one recorded table maps to the meters of one facility."""
 
     facility: Identifier
@@ -57,7 +64,7 @@ class Mapping(_Strict):
     format: Annotated[tuple[Line, ...], Field(strict=False, min_length=1)]
     timezone: Annotated[str, AfterValidator(_timezone)]
     midnight: Literal["start_of_day", "end_of_day"] = "start_of_day"
-    column: Annotated[tuple[Column, ...], Field(strict=False, min_length=1)]
+    column: Annotated[tuple[Column, ...], Field(strict=False, min_length=1), AfterValidator(_once)]
 
 
 def load(file: Path) -> Mapping:

@@ -4,6 +4,7 @@ Why a payload or one entry of it is refused: a code for machines, a sentence for
 The sentence says what was found and what is wanted; `{}` are filled in the order of the sentence.
 """
 
+import json
 import reprlib
 from enum import StrEnum
 from typing import Self
@@ -34,7 +35,7 @@ class Reason(StrEnum):
     UNKNOWN_PRODUCT = "unknown_product", "product {} is not registered; wanted a product of facility {}"
     WRONG_UNIT = "wrong_unit", "unit {} cannot measure {} {} ({})"
     BAD_TIME = "bad_time", "{} is {}; wanted RFC 3339 with an offset, or integer epoch milliseconds"
-    FUTURE = "future", "time {} lies ahead of the time of receipt {}; wanted at most {} s ahead"
+    FUTURE = "future", "time {} lies ahead of its receipt at {}; wanted at most {} s ahead"
     BEFORE_VALID = "before_valid", "time {} lies before meter {} is valid; wanted {} or later"
     NOT_FINITE = "not_finite", "{} is {}; wanted a finite number"
     BAD_PERIOD = "bad_period", "period ends at {} and starts at {}; wanted an end after the start"
@@ -47,6 +48,8 @@ _repr.maxstring = _repr.maxother = _LONGEST
 
 def shown(value: object) -> str:
     """Show a foreign value in a sentence: quoted, cut, control characters escaped."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     return _repr.repr(value)
 
 

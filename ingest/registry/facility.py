@@ -17,9 +17,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import (
     AfterValidator,
     AwareDatetime,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -30,6 +28,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ingest.carriers import CARRIERS, to_canonical
+from ingest.model import Strict, Text
 from ingest.units import UNITS
 
 _USCC_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
@@ -190,19 +189,14 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
-    # strict: TOML has types of its own, a date in quotes is a text; lists are tuples here, so they alone are lax
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Name(_Strict):
+class Name(Text):
     """A name in both languages of the product."""
 
     zh: Line
     en: Line
 
 
-class DataCentre(_Strict):
+class DataCentre(Strict):
     """What decides which limits bind a data centre (数据中心)."""
 
     scale: Literal["small", "medium", "large", "super_large"]
@@ -211,7 +205,7 @@ class DataCentre(_Strict):
     pue_category: Annotated[int, Field(ge=1, le=3)]
 
 
-class Contact(_Strict):
+class Contact(Strict):
     """A person or desk that is told."""
 
     role: Literal["operator", "regulator"]
@@ -219,7 +213,7 @@ class Contact(_Strict):
     email: Email
 
 
-class Product(_Strict):
+class Product(Strict):
     """A product with its unit and, where a limit standard covers it, its row of the limit catalogue."""
 
     id: Identifier
@@ -227,14 +221,14 @@ class Product(_Strict):
     limit: Tag = ""
 
 
-class Budget(_Strict):
+class Budget(Strict):
     """Energy budget (用能预算) of one year. [tce]"""
 
     year: Annotated[int, Field(ge=2000, le=2100)]
     tce: Positive
 
 
-class Exchange(_Strict):
+class Exchange(Strict):
     """A meter was swapped: the last value of the old one, the first of the new one, in the shown unit."""
 
     at: AwareDatetime
@@ -242,7 +236,7 @@ class Exchange(_Strict):
     installed_value: Count
 
 
-class Meter(_Strict):
+class Meter(Strict):
     """A meter (计量器具): what it measures, how its values are to be read, what one step can be."""
 
     id: MeterId
@@ -301,7 +295,7 @@ class Meter(_Strict):
         return exchanges
 
 
-class Facility(_Strict):
+class Facility(Strict):
     """A facility (用能单位): the accountable site, its meters, products and contacts."""
 
     id: Identifier

@@ -1,8 +1,8 @@
 """
 From energy rows to indicator rows: what all indicators share.
 
-    wanted periods -> parts (a day, a month, the months of twelve) -> amount of some meters in each part
-        -> fold: sums over the parts that can be assessed -> rows
+    wanted periods -> parts (a day, a month, each of twelve months) -> amount of some meters in each part
+        -> total or ratio -> fold: sums over the parts that can be assessed -> INDICATORS rows
 
 A part that lacks a meter or an output is left out of both sides of a ratio and counts as not covered, so that numerator
 and denominator always speak of the same time.
@@ -21,9 +21,9 @@ from pipelines import periods
 
 SUBJECT = ["facility", "scope"]
 PART = ["part", "part_start", "part_end"]
+LENGTH = pl.col("part_end") - pl.col("part_start")
 
 _PERIOD = ["interval", "start", "end"]
-_LENGTH = pl.col("part_end") - pl.col("part_start")
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class World:
     """
     What the indicators of the facilities of one zone stand on.
 
-    `energy` are ENERGY rows of 1d and 1mo, `activity` ACTIVITY rows, `wanted` one row a period and part: interval,
-    start, end, part (1d or 1mo), part_start, part_end; the rest are the frames of the registry.
+    `energy` are ENERGY rows of 1d and 1mo, `activity` ACTIVITY rows, `wanted` is as `wanted_parts` returns it,
+    `version` that of the factor catalogue; the rest are the frames of the registry.
     """
 
     energy: pl.DataFrame
@@ -45,60 +45,147 @@ class World:
 
     @cached_property
     def parts(self) -> pl.DataFrame:
-        """The days and months the wanted periods are made of: part, part_start, part_end."""
+        """The days and months the wanted periods are made of: part (1d or 1mo), part_start, part_end."""
         return self.wanted.select(PART).unique().sort(PART)
 
 
-def wanted(asked: Mapping[str, Sequence[Period]], zone: ZoneInfo) -> pl.DataFrame:
-    """Periods by interval code -> one row a period and part; a 12mo period has its twelve months as parts."""
+def wanted_parts(asked: Mapping[str, Sequence[Period]], zone: ZoneInfo) -> pl.DataFrame:
+    """Return interval, start, end, part, part_start, part_end: a 12mo period has its months as parts."""
     rows = []
     for interval, spans in asked.items():
+        part = "1mo" if interval == "12mo" else interval
         for span in spans:
             parts = periods.months(span, zone) if interval == "12mo" else [span]
-            part = "1mo" if interval == "12mo" else interval
             rows += [(interval, span.start, span.end, part, own.start, own.end) for own in parts]
     schema = {name: pl.String() if name in ("interval", "part") else TIME for name in (*_PERIOD, *PART)}
     return pl.DataFrame(rows, schema=schema, orient="row").unique(maintain_order=True)
 
 
-def amount(world: World, members: pl.DataFrame, column: str) -> pl.DataFrame:
+def amount(world: World, subjects: pl.DataFrame, *, members: pl.DataFrame, column: str, absent: str) -> pl.DataFrame:
     """
     Add up what some meters measured in each part.
 
     Args:
         world: what there is.
+        subjects: facility, scope.
         members: facility, scope, meter, sign (1 or -1).
         column: the column of ENERGY to add up.
+        absent: what to say of a subject without a meter that is valid in the part.
 
     Returns:
-        One row a facility, scope and part in which a meter was valid: amount (null where a meter has none), coverage
-        (that of the weakest meter, over the time it was valid, and no more than the time any of them was), reason
-        (empty, or why there is no amount) and versions (of the factors).
+        One row a subject and part: amount (null where a meter has none), coverage (that of the weakest meter over the
+        time it was valid, times the share of the part in which any was), reason (empty, or why there is no amount),
+        versions (list, of the factors).
     """
-    due = members.join(world.meters.select("facility", "meter", "valid_from"), on=["facility", "meter"])
-    due = due.join(world.parts, how="cross").filter(pl.col("valid_from") < pl.col("part_end"))
     energy = world.energy.select(
-        "facility",
-        "meter",
-        "quantity",
-        "coverage",
-        "factor_version",
+        *("facility", "meter", "quantity", "coverage", "factor_version"),
         value=pl.col(column),
         part="interval",
         part_start="start",
     )
-    valid = (pl.col("part_end") - pl.max_horizontal("valid_from", "part_start")) / _LENGTH
-    silent, unvalued = pl.col("quantity").is_null(), pl.col("quantity").is_not_null() & pl.col("value").is_null()
-    return (
-        due.join(energy, on=["facility", "meter", "part", "part_start"], how="left")
-        .sort(*SUBJECT, *PART, "meter")
-        .group_by(*SUBJECT, *PART, maintain_order=True)
-        .agg(
-            amount=pl.when(pl.col("value").null_count() == 0).then((pl.col("sign") * pl.col("value")).sum()),
-            coverage=(pl.col("coverage").fill_null(0.0) / valid).clip(0, 1).min() * valid.max(),
-            reason=pl.concat_str(
-                _named("no energy from ", silent), _named("no factor for the carrier of ", unvalued)
-            ),
-            versions=pl.col("factor_version").drop_nulls().unique(),
+    due = members.join(world.meters.select("facility", "meter", "valid_from"), on=["facility", "meter"])
+    due = due.join(world.parts, how="cross").filter(pl.col("valid_from") < pl.col("part_end"))
+    found = due.join(energy, on=["facility", "meter", "part", "part_start"], how="left").sort(*PART, "meter")
+    valid = (pl.col("part_end") - pl.max_horizontal("valid_from", "part_start")) / LENGTH
+    silent = pl.col("quantity").is_null()
+    unvalued = pl.col("value").is_null()
+    amounts = found.group_by(*SUBJECT, *PART, maintain_order=True).agg(
+        amount=pl.when(~unvalued.any()).then((pl.col("sign") * pl.col("value")).sum()),
+        coverage=(pl.col("coverage").fill_null(0.0) / valid).clip(0, 1).min() * valid.max(),
+        reason=pl.when(silent.any())
+        .then(pl.lit("no energy from ") + pl.col("meter").filter(silent).str.join(", "))
+        .when(unvalued.any())
+        .then(pl.lit("no factor for the carrier of ") + pl.col("meter").filter(unvalued).str.join(", "))
+        .otherwise(pl.lit("")),
+        versions=pl.col("factor_version").drop_nulls().unique(),
+    )
+    every = subjects.select(SUBJECT).join(world.parts, how="cross")
+    return every.join(amounts, on=[*SUBJECT, *PART], how="left").with_columns(
+        pl.col("reason").fill_null(absent), pl.col("coverage").fill_null(0.0)
+    )
+
+
+def total(amounts: pl.DataFrame) -> pl.DataFrame:
+    """Amounts as the numerator of parts that are divided by nothing."""
+    return amounts.rename({"amount": "numerator"}).with_columns(denominator=pl.lit(None, pl.Float64))
+
+
+def ratio(above: pl.DataFrame, below: pl.DataFrame) -> pl.DataFrame:
+    """Put amounts above and below the line: numerator, denominator, coverage of the weaker side, both reasons."""
+    both = above.join(below, on=[*SUBJECT, *PART], suffix="_below")
+    reasons = pl.concat_list("reason", "reason_below").list.eval(pl.element().filter(pl.element() != ""))
+    return both.select(
+        *SUBJECT,
+        *PART,
+        numerator="amount",
+        denominator="amount_below",
+        coverage=pl.min_horizontal("coverage", "coverage_below"),
+        reason=reasons.list.join("; "),
+        versions=pl.concat_list(pl.col("versions", "versions_below").fill_null([])),
+    )
+
+
+def fold(world: World, parts: pl.DataFrame) -> pl.DataFrame:
+    """
+    Add up the parts of each wanted period that can be assessed.
+
+    Returns:
+        One row a subject and wanted period: numerator, denominator (null where no part can be assessed), coverage
+        (parts that cannot be assessed are not covered), reason (that of the first part, where none can), versions.
+    """
+    usable = pl.col("reason") == ""
+    covered = (pl.col("coverage") * (LENGTH / pl.duration(seconds=1))).filter(usable).sum()
+    sums = {
+        name: pl.when(usable.any() & (pl.col(name).filter(usable).null_count() == 0)).then(
+            pl.col(name).filter(usable).sum()
         )
+        for name in ("numerator", "denominator")
+    }
+    return (
+        world.wanted.join(parts, on=PART)
+        .sort(*SUBJECT, *_PERIOD, *PART)
+        .group_by(*SUBJECT, *_PERIOD, maintain_order=True)
+        .agg(
+            **sums,
+            coverage=covered / (LENGTH / pl.duration(seconds=1)).sum(),
+            reason=pl.when(usable.any()).then(pl.lit("")).otherwise(pl.col("reason").first()),
+            versions=pl.col("versions").explode().drop_nulls().unique().sort().str.join(", "),
+        )
+    )
+
+
+def rows(
+    world: World,
+    folded: pl.DataFrame,
+    *,
+    indicator: str,
+    unit: pl.Expr,
+    value: pl.Expr,
+    refusals: Sequence[tuple[pl.Expr, pl.Expr]] = (),
+) -> pl.DataFrame:
+    """
+    Make INDICATORS rows.
+
+    Args:
+        world: what there is.
+        folded: as `fold` returns it, with the column meters.
+        indicator: code of the indicator.
+        unit: unit of the value.
+        value: the value, where nothing speaks against it.
+        refusals: when a value is not assessable although both sides are there, and the reason to give; the first holds.
+    """
+    reason = pl.coalesce(
+        pl.when(pl.col("reason") != "").then("reason"),
+        *(pl.when(refused).then(sentence) for refused, sentence in refusals),
+        pl.lit(""),
+    )
+    assessable = pl.col("reason") == ""
+    return (
+        folded.with_columns(reason=reason, indicator=pl.lit(indicator), unit=unit)
+        .with_columns(
+            value=pl.when(assessable).then(value),
+            status=pl.when(assessable).then(pl.lit("ok")).otherwise(pl.lit("not_assessable")),
+            catalogue_version=pl.when(pl.col("versions") == "").then(pl.lit(world.version)).otherwise("versions"),
+        )
+        .select(pl.col(name).cast(dtype) for name, dtype in INDICATORS.schema.items())
     )

@@ -7,14 +7,15 @@ A dead mail server never stops judging: what could not be sent stays due and is 
 again; when the process dies between sending and recording, the same mail goes out once more under the same Message-ID.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from email.message import EmailMessage
+from typing import Any, NamedTuple
 
 import polars as pl
 import structlog
 
-from ingest.errors import MailError, MailUnavailable
+from ingest.errors import MailError
 from ingest.model import Period
 from ingest.registry import Contact
 from ingest.schema import BREACH_EVENTS, NOTICES
@@ -26,6 +27,9 @@ log = structlog.get_logger()
 
 _CHANNEL = "email"
 _FINAL = ("sent", "refused")
+
+# so many failures in a row are the mail server's, not the recipients': the rest waits for the next turn
+_PATIENCE = 3
 
 
 def over(context: Context, period: Period, at: datetime) -> Done:
@@ -48,63 +52,77 @@ def _announce(context: Context, judged: Period | None, at: datetime) -> int:
     events = context.store.read(BREACH_EVENTS.name, judged, facility=list(context.registry.facilities))
     events = events.sort("at", "start", "event_id")
     notices = context.store.read(NOTICES.name, event_id=events["event_id"].to_list())
-    sent = 0
-    for event, contact, before in _due(context, events, notices):
-        status = _send(context, event, contact, before=before, at=at)
+    sent = failures = 0
+    for due in sorted(_due(context, events, notices), key=lambda due: due.tries):
+        status = _send(context, due, at)
         sent += status == "sent"
+        failures = failures + 1 if status == "failed" else 0
         context.advance(1)
-        if status == "failed":
+        if failures == _PATIENCE:
             break
     return sent
 
 
-def _due(
-    context: Context, events: pl.DataFrame, notices: pl.DataFrame
-) -> Iterator[tuple[dict[str, Any], Contact, Mapping[str, Any]]]:
+class _Notice(NamedTuple):
+    """One message that is due: the event, the person, when it first was due, and how often it was tried."""
+
+    event: dict[str, Any]
+    contact: Contact
+    first: datetime | None = None
+    tries: int = 0
+
+
+def _due(context: Context, events: pl.DataFrame, notices: pl.DataFrame) -> Iterator[_Notice]:
     known = {(row["event_id"], row["recipient"]): row for row in notices.iter_rows(named=True)}
     for event in events.iter_rows(named=True):
         for contact in context.registry.facilities[event["facility"]].contact:
-            before = known.get((event["event_id"], contact.email), {})
-            if contact.role == "operator" and before.get("status") not in _FINAL:
-                yield event, contact, before
+            before = known.get((event["event_id"], contact.email))
+            if contact.role != "operator":
+                continue
+            if before is None:
+                yield _Notice(event, contact)
+            elif before["status"] not in _FINAL:
+                yield _Notice(event, contact, before["at"], before["tries"])
 
 
-def _send(context: Context, event: dict[str, Any], contact: Contact, *, before: Mapping[str, Any], at: datetime) -> str:
-    rule = context.catalogue.rules[event["rule"]]
-    message = compose(
-        event,
-        facility=context.registry.facilities[event["facility"]],
-        rule=rule,
-        document=context.catalogue.documents[rule.document],
-        indicator=INDICATORS[event["indicator"]].title,
-        sender=context.sender,
-        recipient=contact,
-        at=at,
-    )
+def _send(context: Context, due: _Notice, at: datetime) -> str:
+    """Send one notice and record how it ended; the same notice again is the same mail, byte for byte."""
+    first = due.first or at
+    message = _message(context, due, first)
     notice = {
-        "event_id": event["event_id"],
+        "event_id": due.event["event_id"],
         "channel": _CHANNEL,
-        "recipient": contact.email,
-        "facility": event["facility"],
-        "at": before.get("at", at),
+        "recipient": due.contact.email,
+        "facility": due.event["facility"],
+        "at": first,
         "status": "sending",
         "message_id": message["Message-ID"],
-        "tries": before.get("tries", 0) + 1,
+        "tries": due.tries + 1,
         "error": "",
     }
     _record(context, notice)
     try:
         context.mailer.send(message)
-    except MailUnavailable as error:
-        notice |= {"status": "failed", "error": str(error)}
+        ending = {"status": "sent"}
     except MailError as error:
-        notice |= {"status": "refused", "error": str(error)}
-    else:
-        notice |= {"status": "sent"}
-    _record(context, notice)
-    if notice["error"]:
-        log.warning("notice not sent", recipient=contact.email, event=event["event_id"], error=notice["error"])
-    return str(notice["status"])
+        ending = {"status": "failed" if error.retryable else "refused", "error": str(error)}
+        log.warning("notice not sent", recipient=due.contact.email, event=due.event["event_id"], **ending)
+    _record(context, notice | ending)
+    return ending["status"]
+
+
+def _message(context: Context, due: _Notice, first: datetime) -> EmailMessage:
+    rule = context.catalogue.rules[due.event["rule"]]
+    return compose(
+        due.event,
+        facility=context.registry.facilities[due.event["facility"]],
+        rule=rule,
+        document=context.catalogue.documents[rule.document],
+        indicator=INDICATORS[due.event["indicator"]].title,
+        sender=context.sender,
+        recipient=due.contact,
+        at=first,
+    )
 
 
 def _record(context: Context, notice: dict[str, Any]) -> None:

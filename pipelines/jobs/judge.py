@@ -5,7 +5,7 @@ A period is judged when it is over and its last readings had time to come in. Ju
 data the verdicts may change, and then the events say so (opened, closed or withdrawn).
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
@@ -33,7 +33,8 @@ def verdicts(context: Context, period: Period, at: datetime) -> pl.DataFrame:
     names = list(context.registry.facilities)
     rows = context.store.read(INDICATORS.name, span, facility=names)
     settled = rows.filter(
-        pl.col("end").is_between(period.start, period.end, closed="right"), pl.col("end") <= at - SETTLING
+        pl.col("end").is_between(period.start, period.end, closed="right"),
+        pl.col("end") <= (at - SETTLING).astimezone(UTC),
     )
     return evaluate.verdicts(
         context.catalogue, settled, facts=context.registry.facts, products=context.registry.products

@@ -7,7 +7,7 @@ dirty is cut into windows: whole days of one zone inside one month, with the fac
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -29,7 +29,7 @@ _METER = ["facility", "meter"]
 def days_of(period: Period, zone: ZoneInfo) -> set[date]:
     """Return the local dates that a period touches."""
     first = period.start.astimezone(zone).date()
-    last = (period.end.astimezone(UTC) - timedelta(microseconds=1)).astimezone(zone).date()
+    last = (period.end - timedelta(microseconds=1)).astimezone(zone).date()
     return {first + n * _DAY for n in range((last - first).days + 1)}
 
 

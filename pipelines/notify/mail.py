@@ -98,11 +98,9 @@ class Server:
 
     def send(self, message: EmailMessage) -> None:
         """Send over a connection of its own."""
-        # the addresses as parsed objects: a hostile name would not survive a second parsing as text
-        to = [address.addr_spec for address in message["To"].addresses]
         try:
             with self._session() as session:
-                session.send_message(message, to_addrs=to)
+                session.send_message(message)
         except OSError as error:  # smtplib's own errors are OSErrors too
             raise _explained(error, str(self)) from error
 
@@ -229,11 +227,13 @@ def _explained(error: OSError, server: str) -> MailError:
         case smtplib.SMTPRecipientsRefused():
             address, (code, words) = next(iter(error.recipients.items()))
             return _answered(code, words, f"{server} refused the recipient {address}")
-        case smtplib.SMTPConnectError() | smtplib.SMTPHeloError():
-            return MailUnavailable(f"{server} cannot be used now: {error.smtp_code} {_line(error.smtp_error)}")
+        case smtplib.SMTPConnectError() | smtplib.SMTPHeloError() | smtplib.SMTPAuthenticationError():
+            # a refused login is a fault of the settings, not of the message: what is due stays due until it is mended
+            refused = isinstance(error, smtplib.SMTPAuthenticationError)
+            what = "refused the login" if refused else "cannot be used now"
+            return MailUnavailable(f"{server} {what}: {error.smtp_code} {_line(error.smtp_error)}")
         case smtplib.SMTPResponseException():
-            refused = "login" if isinstance(error, smtplib.SMTPAuthenticationError) else "message"
-            return _answered(error.smtp_code, error.smtp_error, f"{server} refused the {refused}")
+            return _answered(error.smtp_code, error.smtp_error, f"{server} refused the message")
         case smtplib.SMTPNotSupportedError():
             return MailError(f"{server} lacks what the message or the login needs: {_line(str(error))}")
         case ssl.SSLCertVerificationError():

@@ -19,9 +19,10 @@ from jinja2 import PackageLoader, StrictUndefined, select_autoescape
 from jinja2.sandbox import SandboxedEnvironment
 
 from ingest.errors import WorkError
+from ingest.model import Text
 from ingest.registry import Contact, Facility
 from pipelines.notify.notice import Notice, clean, notice, say
-from rules.model import Document, Rule, Text
+from rules.model import Document, Rule
 
 _TEMPLATES = SandboxedEnvironment(
     loader=PackageLoader("pipelines.notify"),

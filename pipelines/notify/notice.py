@@ -14,9 +14,10 @@ from datetime import datetime, time, timedelta
 from importlib import resources
 from typing import Any, NamedTuple
 
+from ingest.model import Text
 from ingest.registry import Facility
 from pipelines.notify import figures
-from rules.model import VERIFIED, Document, Rule, Text
+from rules.model import VERIFIED, Document, Rule
 
 _WORDS: dict[str, dict[str, Text]] = {
     group: {name: Text.model_validate(text) for name, text in texts.items()}
@@ -256,17 +257,19 @@ def _coverage(case: _Case) -> str:
 
 
 def _calculation(case: _Case) -> str:
-    """Numerator / denominator = value with units; empty where the indicator is no quotient."""
+    """Numerator / denominator = value with units; empty where the value is no such quotient."""
     event = case.event
-    if case.standing is None or event["numerator"] is None or event["denominator"] is None:
+    over, under = event["numerator"], event["denominator"]
+    if (
+        case.standing is None
+        or over is None
+        or not under
+        or not math.isclose(over / under, event["value"], rel_tol=1e-6)
+    ):
         return ""
-    above, _, below = event["unit"].partition("/")
-    parts = _PARTS.get(event["indicator"], (above, below))
-    quotient = " / ".join(
-        figures.with_unit(figures.number(event[name]), unit)
-        for name, unit in zip(("numerator", "denominator"), parts, strict=True)
-    )
-    return f"{quotient} = {case.with_unit(case.standing.value)}"
+    units = _PARTS.get(event["indicator"]) or event["unit"].partition("/")[::2]
+    above, below = (figures.with_unit(figures.number(n), u) for n, u in zip((over, under), units, strict=True))
+    return f"{above} / {below} = {case.with_unit(case.standing.value)}"
 
 
 def _reply(case: _Case) -> Section:

@@ -90,7 +90,8 @@ from ingest.store.lake import Lake
 lake, batches = Lake(Path(sys.argv[1])), pl.read_parquet(sys.argv[2]).partition_by("batch", include_key=False)
 print("ready", flush=True)
 sys.stdin.readline()
-print(sum(lake.write("readings", batch) for batch in batches))
+for batch in batches:
+    print(lake.write("readings", batch), flush=True)
 """
 
 
@@ -129,12 +130,27 @@ def test_processes_write_read_and_maintain_one_new_lake_and_no_reading_is_lost_o
             assert seen.select(READINGS.key).is_unique().all()
             # a commit is seen as a whole: four readings of each facility at a time
             assert (seen.group_by("facility").len()["len"] % 4 == 0).all()
-        stored = [int(process.communicate()[0]) for process in processes]
+        stored = [int(count) for process in processes for count in process.communicate()[0].split()]
     assert [process.returncode for process in processes] == [0, 0]
     assert merged > 0
     wanted = pl.concat([shared, *own]).drop("batch").sort(READINGS.key)
     assert_frame_equal(Lake(folder).read("readings"), wanted)
     assert sum(stored) == wanted.height  # each was counted by one writer only
+
+
+def test_what_a_killed_writer_had_acknowledged_is_stored_and_nothing_is_half_written(folder: Path) -> None:
+    plan = readings(*range(2_000)).with_columns(batch=pl.int_range(pl.len()) // 10)
+    with writers(folder, plan) as (process,):
+        assert process.stdout is not None
+        acknowledged = [process.stdout.readline() for _ in range(5)]
+        process.kill()
+        acknowledged += process.communicate()[0].splitlines()
+    stored = Lake(folder).read("readings").height
+    # one batch more may be stored whose acknowledgement was still to come
+    assert stored in (10 * len(acknowledged), 10 * (len(acknowledged) + 1))
+    assert stored < plan.height
+    assert Lake(folder).write("readings", plan.drop("batch")) == plan.height - stored
+    assert_frame_equal(Lake(folder).read("readings"), plan.drop("batch"))
 
 
 def test_many_make_the_table_at_the_same_moment(folder: Path) -> None:
@@ -314,14 +330,18 @@ def test_files_of_other_facilities_and_other_hours_are_not_read(folder: Path, la
     assert lake.read("readings", facility=["d", "e"]).is_empty()
 
 
-def test_a_merged_day_is_cut_so_that_one_facility_is_found(folder: Path, lake: Lake) -> None:
-    # 3 facilities of 80,000 readings: 240,000 rows in row groups of 65,536
-    for facility in "abc":
+def test_a_merged_day_is_cut_so_that_one_facility_is_read_alone(folder: Path, lake: Lake) -> None:
+    for facility in "cab":
         lake.write("readings", readings(*range(80_000), facility=facility, step=timedelta(milliseconds=1)))
     assert lake.maintain(NOON) == {"readings": 3}
     (path,) = files(folder)["path"]
-    assert [pl.read_parquet_metadata(folder / "readings" / path)] != []
-    assert lake.read("readings", facility=["b"]).height == 80_000
+    with (folder / "readings" / path).open("r+b") as file:  # the first row group holds rows of facility a alone
+        file.seek(4)
+        file.write(bytes(1_000))
+    assert lake.read("readings", facility=["c"]).height == 80_000
+    assert lake.write("readings", readings(0.0, 7.0, facility="c", step=timedelta(milliseconds=1))) == 1
+    with pytest.raises(StoreError, match="is damaged"):
+        lake.read("readings", facility=["a"])
 
 
 # ----- faults

@@ -28,7 +28,9 @@ def entry(**other) -> dict:
 
 
 def test_an_array_of_readings():
-    decoded = decode([message({"seq": 7, "sent": "x", "readings": [entry(), entry(meter="E-it", value=3)], "more": [1]})])
+    decoded = decode(
+        [message({"seq": 7, "sent": "x", "readings": [entry(), entry(meter="E-it", value=3)], "more": [1]})]
+    )
     assert decoded.readings.rows() == [
         (0, 0, "dc-a", "gw-1", "E-main", datetime(2026, 11, 20, 0, 15, tzinfo=UTC), 184563.2, "kWh", False, NOW),
         (0, 1, "dc-a", "gw-1", "E-it", datetime(2026, 11, 20, 0, 15, tzinfo=UTC), 3.0, "kWh", False, NOW),
@@ -118,14 +120,14 @@ def test_each_bad_entry_gets_its_own_sentence_and_the_good_are_used():
     assert decoded.items == 11
     assert refused(decoded) == [
         (1, "malformed", "'value' is '12.5'; wanted a number"),
-        (2, "malformed", "'value' is True; wanted a number"),
-        (3, "malformed", "'value' is None; wanted a number"),
+        (2, "malformed", "'value' is true; wanted a number"),
+        (3, "malformed", "'value' is null; wanted a number"),
         (4, "malformed", "'value' is missing; wanted a number"),
         (5, "malformed", "'meter' is 5; wanted a meter id"),
         (6, "malformed", "'meter' is missing; wanted a meter id"),
         (7, "malformed", "'unit' is 5; wanted the name of a unit"),
         (8, "malformed", "the entry is [1, 2]; wanted an object"),
-        (9, "bad_time", f"'time' is True; wanted {A_TIME}"),
+        (9, "bad_time", f"'time' is true; wanted {A_TIME}"),
     ]
 
 
@@ -152,7 +154,7 @@ def test_numbers_that_are_not_finite_are_left_to_the_screen():
         (b"[1]", "malformed", "the payload is [1]; wanted a JSON object in UTF-8"),
         (b"{}", "malformed", "'readings' is missing; wanted an array of objects"),
         (b'{"readings": {"a": 1}}', "malformed", "'readings' is {'a': 1}; wanted an array of objects"),
-        (b'{"readings": null}', "malformed", "'readings' is None; wanted an array of objects"),
+        (b'{"readings": null}', "malformed", "'readings' is null; wanted an array of objects"),
         (b'{"readings": []}', "empty", "'readings' is an empty array; wanted at least one entry"),
         (
             b'{"readings": [' + b"{}," * MOST_ENTRIES + b"{}]}",

@@ -135,10 +135,10 @@ def test_a_hostile_name_reaches_no_second_recipient(desk: Desk, plain: str) -> N
     assert [envelope.rcpt_tos for envelope in desk.accepted] == [["duty@example.org"]]
 
 
-def test_a_wrong_password_is_refused_in_the_servers_words(desk: Desk, starttls: str) -> None:
-    with pytest.raises(MailError, match=r"^mail server localhost:\d+ refused the login: 535 5\.7\.8 Auth") as caught:
+def test_a_wrong_password_is_told_in_the_servers_words_and_gives_up_no_notice(desk: Desk, starttls: str) -> None:
+    with pytest.raises(MailUnavailable, match=r"^mail server localhost:\d+ refused the login: 535 5\.7\.8 Auth") as caught:
         connect(starttls, user=USER, password="wrong", ca=CA).send(mail())
-    assert not caught.value.retryable
+    assert caught.value.retryable
     assert "wrong" not in str(caught.value)
     assert desk.accepted == []
 
@@ -228,7 +228,7 @@ def test_a_server_that_takes_no_mail_now_is_tried_again(words: bytes) -> None:
 def test_a_failing_farewell_does_not_undo_a_sent_message(desk: Desk) -> None:
     class Rude(SMTP):
         async def smtp_QUIT(self, _: str) -> None:  # noqa: N802
-            await self.push("500 no farewell")
+            self.transport.abort()
 
     class RudeController(Controller):
         def factory(self) -> SMTP:

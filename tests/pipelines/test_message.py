@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.errors import WorkError
+from ingest.model import Text
 from ingest.registry import Contact, Facility
 from ingest.schema import BREACH_EVENTS
 from pipelines.notify import figures
 from pipelines.notify.message import compose
-from rules.model import Document, Rule, Text
+from rules.model import Document, Rule
 
 AT = datetime(2026, 10, 1, 6, 6, tzinfo=UTC)
 PUE = Text(zh="电能利用效率 PUE", en="PUE")
@@ -281,8 +282,10 @@ def test_a_product_is_named_with_the_parts_of_its_intensity() -> None:
     assert "  计算：2,280,000 kgce / 10,000 t = 228.00 kgce/t" in body(message).split("\n")
 
 
-def test_an_indicator_that_is_no_quotient_has_no_calculation() -> None:
-    assert "计算" not in body(written(indicator="energy_consumption", unit="tce", numerator=12.0, denominator=None))
+@pytest.mark.parametrize("parts", [(12.0, None), (12.0, 0.0), (None, 2.0), (12.0, 2.0)])
+def test_what_is_no_quotient_of_its_parts_has_no_calculation(parts: tuple[float | None, float | None]) -> None:
+    numerator, denominator = parts
+    assert "计算" not in body(written(numerator=numerator, denominator=denominator))
 
 
 @pytest.mark.parametrize(

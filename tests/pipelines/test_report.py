@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from ingest.errors import ConfigurationError
+from ingest.model import Text
 from ingest.schema import BREACH_EVENTS
 from pipelines.report import Chart, page
-from rules.model import Text
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 AT = datetime(2026, 11, 1, 9, 30, tzinfo=SHANGHAI)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -155,6 +156,7 @@ def test_a_store_that_refuses_for_good_stops_the_collector_and_loses_nothing(
 KILLED = """
 import sys, time
 from datetime import UTC, datetime
+from pathlib import Path
 from ingest.collect.mqtt import Broker
 from ingest.collect.subscription import Subscription
 with Subscription(Broker.parse(sys.argv[1]), "collector", clock=lambda: datetime.now(UTC)) as subscription:
@@ -321,3 +323,21 @@ def test_a_url_that_names_no_broker_is_told(url):
 def test_default_ports():
     assert (Broker.parse("mqtt://h").port, Broker.parse("mqtts://h").port) == (1883, 8883)
     assert Broker.parse("mqtts://h:1").tls
+
+
+def test_tls_with_a_trusted_and_an_untrusted_certificate(start_mosquitto):
+    certificates = Path(__file__).parents[1] / "pipelines/test_only_tls"
+    served = start_mosquitto(
+        login=f"allow_anonymous true\ncertfile {certificates / 'server.pem'}\nkeyfile {certificates / 'server.key'}"
+    )
+    url = f"mqtts://localhost:{served.port}"
+    trusting = Broker.parse(url, ca=certificates / "ca.pem")
+    assert publish(trusting, [message(reading(0))], client_id="meters") == 1
+    with pytest.raises(BrokerError, match=rf"certificate of broker localhost:{served.port} is not trusted: ") as raised:
+        publish(Broker.parse(url), [], client_id="meters")
+    assert not isinstance(raised.value, BrokerUnavailable)
+
+
+def test_a_ca_file_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"setting broker_ca: found .*none.pem'; wanted a file that exists"):
+        Broker.parse("mqtts://host", ca=tmp_path / "none.pem")

@@ -1,0 +1,31 @@
+"""
+Carbon dioxide of the energy a facility used: activity data x emission factor, over the same boundary as the energy.
+
+Purchased electricity and heat count with the factor of the grid or the default of heat; what is exported is deducted.
+Energy-consuming media cause no carbon dioxide on the site and count as zero.
+"""
+
+from dataclasses import replace
+
+import polars as pl
+
+from pipelines.indicators.energy_consumption import KG_PER_T, at_boundary
+from pipelines.indicators.parts import World, rows
+
+
+def co2(world: World) -> pl.DataFrame:
+    """
+    Compute the carbon dioxide of the energy every facility used. [t CO2]
+
+    Returns:
+        INDICATORS rows; numerator: the same in kg CO2. Not assessable where a meter of the boundary is missing or a
+        carrier has no factor.
+
+    References:
+        GB/T 32150, General guideline of the greenhouse gas emissions accounting and reporting for industrial
+        enterprises.
+    """
+    media = pl.col("kwh").is_null() & pl.col("kgce").is_not_null()
+    energy = world.energy.with_columns(kg_co2=pl.when(media).then(0.0).otherwise("kg_co2"))
+    folded = at_boundary(replace(world, energy=energy), "kg_co2")
+    return rows(world, folded, indicator="co2", unit=pl.lit("t CO2"), value=pl.col("numerator") / KG_PER_T)

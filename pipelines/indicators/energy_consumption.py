@@ -1,0 +1,39 @@
+"""
+Comprehensive energy consumption (综合能耗) of a facility: what it used, of every carrier, in coal equivalent.
+
+    E = sum of quantity x k over everything that crosses the boundary, less what is exported (GB/T 2589-2020 chapter 5)
+
+Own generation is not added to what is bought. Energy-consuming media (耗能工质) count where the boundary meters them.
+"""
+
+import polars as pl
+
+from pipelines.indicators import meters
+from pipelines.indicators.parts import SUBJECT, World, amount, fold, rows, total
+
+KG_PER_T = 1000.0
+
+
+def energy_consumption(world: World) -> pl.DataFrame:
+    """
+    Compute the comprehensive energy consumption of every facility. [tce]
+
+    Returns:
+        INDICATORS rows; numerator: the same in kgce. Not assessable where a meter of the boundary is missing or a
+        carrier has no factor.
+
+    References:
+        GB/T 2589-2020, General rules for calculation of the comprehensive energy consumption, chapter 5.
+    """
+    value = pl.col("numerator") / KG_PER_T
+    folded = at_boundary(world, "kgce")
+    return rows(world, folded, indicator="energy_consumption", unit=pl.lit("tce"), value=value)
+
+
+def at_boundary(world: World, column: str) -> pl.DataFrame:
+    """Fold a column of ENERGY over the boundary of every facility: numerator, coverage, reason, versions, meters."""
+    facilities = world.facts.select("facility", scope=pl.lit(""))
+    members = meters.boundary(world.meters)
+    absent = "no meter of role total without a parent is valid"
+    folded = fold(world, total(amount(world, facilities, members=members, column=column, absent=absent)))
+    return folded.join(meters.evidence(members), on=SUBJECT, how="left")

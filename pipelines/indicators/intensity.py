@@ -1,0 +1,96 @@
+"""
+Unit-product comprehensive energy consumption (单位产品综合能耗): energy of a product / output of the product.
+
+    e_j = E_j / P_j (GB/T 2589-2020 chapter 5); the limit standards of the product say what belongs to E_j
+
+The energy is that of the meters whose scope is the product; where there is none and the facility makes one product
+only, it is that of the facility's boundary.
+"""
+
+import polars as pl
+
+from pipelines.indicators import meters
+from pipelines.indicators.parts import LENGTH, PART, SUBJECT, World, amount, fold, ratio, rows
+from pipelines.registers import RATIOS
+
+_SHORT = 1e-9
+
+
+def intensity(world: World) -> pl.DataFrame:
+    """
+    Compute the energy of every product by its output. [kgce/unit of the product]
+
+    Returns:
+        INDICATORS rows with the product as scope; numerator: energy [kgce], denominator: output. An output whose
+        period reaches over a part is split in proportion to time; coverage is the weaker of the energy's and the share
+        of time with reported output. Not assessable without output, without reported output or without energy.
+
+    References:
+        GB/T 2589-2020, chapter 5; the unit-product limit standards (单位产品能源消耗限额).
+    """
+    products = world.products.select("facility", "unit", scope="product")
+    members = _members(world.meters, products)
+    absent = "no meter serves the product alone, and it is not the only product of a metered boundary"
+    energy = amount(world, products, members=members, column="kgce", absent=absent)
+    named = products.join(meters.evidence(members), on=SUBJECT, how="left").with_columns(
+        meters=pl.col("meters").fill_null("none") + " / " + pl.col("scope")
+    )
+    folded = fold(world, ratio(energy, _output(world, products))).join(named, on=SUBJECT)
+    return rows(
+        world,
+        folded,
+        indicator="intensity",
+        unit="kgce/" + pl.col("unit"),
+        value=pl.col("numerator") / pl.col("denominator"),
+        refusals=[(pl.col("denominator") <= 0, pl.format("the output of {} is {}", "scope", "denominator"))],
+    )
+
+
+def _members(every: pl.DataFrame, products: pl.DataFrame) -> pl.DataFrame:
+    serving = meters.of_scope(every).join(products, on=SUBJECT, how="semi")
+    only = products.filter(pl.len().over("facility") == 1).join(serving, on=SUBJECT, how="anti")
+    whole = meters.boundary(every).drop("scope").join(only.drop("unit"), on="facility")
+    return pl.concat([serving, whole.select(serving.columns)])
+
+
+def _output(world: World, products: pl.DataFrame) -> pl.DataFrame:
+    """Output of each product in each part, as `amount`: amount, coverage, reason, versions."""
+    reported = (
+        world.activity.rename({"product": "scope", "unit": "found"})
+        .join(products.rename({"unit": "wanted"}), on=SUBJECT)
+        .join(RATIOS.rename({"unit": "found"}), on=["found", "wanted"])
+        .filter(pl.col("end") > pl.col("start"), pl.col("quantity").is_finite())
+        .sort(*SUBJECT, "start")
+        .with_columns(twice=pl.col("end").cum_max().shift().over(SUBJECT) > pl.col("start"))
+    )
+    inside = pl.min_horizontal("end", "part_end") - pl.max_horizontal("start", "part_start")
+    sums = (
+        _placed(reported, world.parts)
+        .group_by(*SUBJECT, *PART, maintain_order=True)
+        .agg(
+            amount=(pl.col("quantity") * pl.col("ratio") * (inside / (pl.col("end") - pl.col("start")))).sum(),
+            coverage=(inside.sum() / LENGTH.first()).clip(0, 1),
+            twice=pl.col("twice").any(),
+        )
+    )
+    every = products.select(SUBJECT).join(world.parts, how="cross")
+    return every.join(sums, on=[*SUBJECT, *PART], how="left").with_columns(
+        pl.col("coverage").fill_null(0.0),
+        reason=pl.when(pl.col("amount").is_null())
+        .then(pl.format("no output of {} was reported", "scope"))
+        .when("twice")
+        .then(pl.format("reported outputs of {} overlap in time", "scope"))
+        .otherwise(pl.lit("")),
+        versions=pl.lit([], pl.List(pl.String)),
+    )
+
+
+def _placed(reported: pl.DataFrame, parts: pl.DataFrame) -> pl.DataFrame:
+    """One row for each reported output and part that overlap; parts of one kind follow each other without overlap."""
+    placed = []
+    for _, own in parts.group_by("part", maintain_order=True):
+        first = own["part_end"].search_sorted(reported["start"], side="right").cast(pl.Int64)
+        behind = own["part_start"].search_sorted(reported["end"], side="left").cast(pl.Int64)
+        rows = reported.with_columns(position=pl.int_ranges(first, behind)).explode("position").drop_nulls("position")
+        placed.append(rows.drop("position").hstack(own[rows["position"]]))
+    return pl.concat(placed)

@@ -1,0 +1,98 @@
+"""
+The one list of indicators (指标), and the function that computes them all.
+
+    ENERGY (1d, 1mo), ACTIVITY, the registry, wanted periods -> compute() -> INDICATORS rows
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from ingest.model import Period, Text
+from ingest.registry import Registry
+from ingest.schema import INDICATORS as ROWS
+from pipelines.factors import Factors
+from pipelines.indicators.co2 import co2
+from pipelines.indicators.coverage import coverage
+from pipelines.indicators.energy_consumption import energy_consumption
+from pipelines.indicators.energy_per_area import energy_per_area
+from pipelines.indicators.energy_per_person import energy_per_person
+from pipelines.indicators.intensity import intensity
+from pipelines.indicators.parts import World, wanted_parts
+from pipelines.indicators.pue import pue
+
+INTERVALS = ("1d", "1mo", "12mo")
+
+
+@dataclass(frozen=True, slots=True)
+class Indicator:
+    """One indicator: code, title, unit of its values, and the function that computes it."""
+
+    code: str
+    title: Text
+    unit: str
+    function: Callable[[World], pl.DataFrame]
+
+
+INDICATORS: dict[str, Indicator] = {
+    indicator.code: indicator
+    for indicator in (
+        Indicator("pue", Text(zh="电能利用效率(PUE)", en="Power usage effectiveness (PUE)"), "1", pue),
+        Indicator(
+            "intensity",
+            Text(zh="单位产品综合能耗", en="Comprehensive energy consumption per unit of product"),
+            "kgce/unit of the product",
+            intensity,
+        ),
+        Indicator("coverage", Text(zh="在线监测数据完整率", en="Completeness of the monitoring data"), "1", coverage),
+        Indicator(
+            "energy_consumption",
+            Text(zh="综合能耗", en="Comprehensive energy consumption"),
+            "tce",
+            energy_consumption,
+        ),
+        Indicator("co2", Text(zh="二氧化碳排放量", en="Carbon dioxide emissions"), "t CO2", co2),
+        Indicator(
+            "energy_per_area", Text(zh="单位建筑面积能耗", en="Energy per floor area"), "kgce/m2", energy_per_area
+        ),
+        Indicator(
+            "energy_per_person", Text(zh="人均综合能耗", en="Energy per person"), "kgce/person", energy_per_person
+        ),
+    )
+}
+
+
+def compute(
+    energy: pl.DataFrame,
+    registry: Registry,
+    activity: pl.DataFrame,
+    asked: Mapping[str, Sequence[Period]],
+    *,
+    factors: Factors,
+) -> pl.DataFrame:
+    """
+    Compute all indicators.
+
+    Args:
+        energy: ENERGY rows of interval 1d and 1mo over the periods asked for; 12mo is made of the 1mo rows.
+        registry: the facilities, all of one zone.
+        activity: ACTIVITY rows that touch the periods.
+        asked: whole local periods by interval code: 1d, 1mo, 12mo.
+        factors: the factor catalogue; names the version where no energy row does.
+
+    Returns:
+        INDICATORS rows, sorted by key. Every facility (and product) an indicator is of has a row for every period.
+    """
+    (zone,) = registry.facts["timezone"].unique()
+    world = World(
+        energy.filter(pl.col("interval").is_in(["1d", "1mo"])),
+        registry.meters,
+        registry.products,
+        registry.facts,
+        activity,
+        wanted_parts(asked, ZoneInfo(zone)),
+        factors.version,
+    )
+    return pl.concat(indicator.function(world) for indicator in INDICATORS.values()).sort(ROWS.key)

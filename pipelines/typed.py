@@ -1,0 +1,36 @@
+"""Points in time as people type them: a date, which is the facility's own midnight, or RFC 3339 with an offset."""
+
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+from ingest.errors import ConfigurationError, Problem
+from ingest.model import Period
+from pipelines.periods import midnight
+
+_DATE = len("2026-10-01")
+
+
+def period(start: str, end: str, zone: ZoneInfo) -> Period:
+    """
+    Build the period of two typed points in time; a date is its midnight in `zone`.
+
+    Raises:
+        ConfigurationError: a point that is neither a date nor RFC 3339 with an offset, or an end not after the start.
+    """
+    first, last = _moment(start, "--from", zone), _moment(end, "--to", zone)
+    if last <= first:
+        raise ConfigurationError([Problem("--to", end, f"a time after --from {start}")])
+    return Period(first, last)
+
+
+def _moment(text: str, option: str, zone: ZoneInfo) -> datetime:
+    try:
+        if len(text) == _DATE:
+            return midnight(date.fromisoformat(text), zone)
+        at = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        at = None
+    if at is None or at.tzinfo is None:
+        wanted = "a date (2026-10-01) or RFC 3339 with an offset (2026-10-01T08:00:00+08:00)"
+        raise ConfigurationError([Problem(option, repr(text), wanted)])
+    return at
