@@ -34,6 +34,7 @@ from ingest.errors import ConfigurationError, PeakWatchError, Problem
 from ingest.model import Period
 from ingest.settings import Settings
 from ingest.store.connect import connect as connect_store
+from ingest.store.connect import parse as parse_store
 from pipelines import demo as demonstration
 from pipelines import export as exports
 from pipelines import factors as factor_catalogue
@@ -47,7 +48,12 @@ from pipelines.notify.mail import connect as connect_mail
 from pipelines.scheduler import schedule as schedule_of
 from rules import catalogue as rule_catalogue
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Meter readings in, breach notices out: PeakWatch.",
+)
 rules_app = typer.Typer(no_args_is_help=True, help="The rules: each with document, clause, dates and confidence.")
 breaches_app = typer.Typer(no_args_is_help=True, help="The breaches (超限): what is open, and the evidence.")
 quarantine_app = typer.Typer(no_args_is_help=True, help="What was refused, with its bytes and the reason.")
@@ -172,6 +178,7 @@ def check(config: ConfigFile = None) -> None:
         raise ConfigurationError(problems)
     if settings.broker != "embedded":
         _real_broker(settings)
+    parse_store(settings.store)
     mailer(settings)
     show.check(out, settings, registry, catalogue)
 

@@ -83,7 +83,7 @@ def play(context: Context, folder: Path, out: Console) -> None:
     standing = overview.standing(context, MONTHS, NOW)
     page = folder / "index.html"
     page.write_text(overview.page(context, standing, MONTHS, NOW), "utf-8")
-    show.standing(out, standing, {name: known.name.en for name, known in context.registry.facilities.items()})
+    show.standing(out, standing)
     show.mail(out, _a_breach(context, folder / "outbox"))
     show.tally(out, tally)
     out.print(f"page     {page}\ne-mails  {folder / 'outbox'}\nlake     {folder / 'data'}", highlight=False)

@@ -102,12 +102,11 @@ def _facilities(table: pl.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _written(value: float | None, limit: float | None, unit: str) -> tuple[str, str]:
     """Value and limit with their unit, empty where there is none."""
-    one = value if value is not None else limit
-    if one is None:
-        return "", ""
-    standing = figures.beside(one, one if limit is None else limit)
-    shown, bound = (figures.with_unit(figure, unit) for figure in (standing.value, standing.limit))
-    return "" if value is None else shown, "" if limit is None else bound
+    if limit is None:
+        return "" if value is None else figures.with_unit(figures.number(value), unit), ""
+    standing = figures.beside(limit if value is None else value, limit)
+    bound = figures.with_unit(standing.limit, unit)
+    return "" if value is None else figures.with_unit(standing.value, unit), bound
 
 
 def _open(breaches: pl.DataFrame, table: pl.DataFrame) -> Iterator[dict[str, Any]]:

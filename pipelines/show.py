@@ -59,7 +59,7 @@ def check(out: Console, settings: Settings, registry: Registry, catalogue: Catal
     )
 
 
-def standing(out: Console, rows: pl.DataFrame, names: Mapping[str, str]) -> None:
+def standing(out: Console, rows: pl.DataFrame) -> None:
     """Show `overview.standing`: where each facility stands."""
     table = _table(
         "The last twelve months", "facility", "indicator", "value", "limit", "coverage", "verdict", "open",
@@ -68,7 +68,7 @@ def standing(out: Console, rows: pl.DataFrame, names: Mapping[str, str]) -> None
     for row in rows.iter_rows(named=True):
         limit = "" if row["limit"] is None else f"{row['comparison']} {row['limit']:g}"
         table.add_row(
-            escape(names[row["facility"]]),
+            row["facility"],
             f"{row['indicator']} {row['scope']}".strip(),
             "–" if row["value"] is None else figures.with_unit(f"{row['value']:,.3f}", row["unit"]),
             limit,

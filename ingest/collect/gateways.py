@@ -9,6 +9,7 @@ from collections.abc import Container
 from ingest.decode.payload import Decoded
 
 _MOST = 100_000  # anyone may publish under any gateway name below its own facility: this bounds the memory
+_NO_COUNT = 1 << 53  # no gateway counts that far; the sum stays a number that every metric can hold
 
 
 class Gateways:
@@ -32,7 +33,7 @@ class Gateways:
                 self.states[gateway] = state
         lost = 0
         for topic, seq in decoded.seqs:
-            if self._known(gateway := (topic.facility, topic.gateway), self._last):
+            if 0 <= seq < _NO_COUNT and self._known(gateway := (topic.facility, topic.gateway), self._last):
                 lost += max(0, seq - self._last.get(gateway, seq) - 1)
                 self._last[gateway] = seq
         return lost

@@ -49,7 +49,9 @@ def swap(table: LakeTable, files: pl.DataFrame, at: datetime) -> bool:
     """Swap files of one day for their merge; False where somebody else merged one of them first."""
     day: date = files[DAY][0]
     added = table.write_file(newest(table.table, table.folder, files), day, purpose="merge")
-    actions: list[Action] = [added, *(removal(file, at) for file in files.iter_rows(named=True))]
+    # whatever `at` says, readers are running now: the disk knows when that is
+    left = max(int(at.timestamp() * 1000), added.modification_time)
+    actions: list[Action] = [added, *(removal(file, left) for file in files.iter_rows(named=True))]
     while (snapshot := table.snapshot()) is not None and _all_there(files, snapshot):
         if table.commit(actions, snapshot.version):
             return True

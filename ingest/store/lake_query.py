@@ -58,7 +58,7 @@ def accepted(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     problems += [f"`{name}` lies outside of the years 1 to 9999 in {n} of them" for name, n in years.items() if n]
     if problems:
         raise StoreError(f"table {table.name} refused the rows: {'; '.join(problems)}")
-    return rows.select(wanted.names()).unique(table.key, keep="last", maintain_order=True)
+    return rows.select(wanted.names()).unique(table.key, keep="last")
 
 
 def selections(

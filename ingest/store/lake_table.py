@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, TypeAlias
@@ -31,7 +31,6 @@ Action: TypeAlias = AddAction | RemoveAction
 
 DAY = "day"
 VERSION = "_version"
-_ROW_GROUP = 65_536  # one facility's rows are found by the statistics of a row group
 _PROPERTIES = {
     "delta.logRetentionDuration": "interval 10 minutes",
     "delta.deletedFileRetentionDuration": "interval 1 hours",
@@ -150,7 +149,7 @@ class LakeTable:
         fresh = not path.parent.exists()
         path.parent.mkdir(exist_ok=True)
         try:
-            rows.write_parquet(path, row_group_size=_ROW_GROUP)
+            rows.write_parquet(path)
             _sync(path, path.parent, *([self.folder] if fresh else []))
         except BaseException:
             path.unlink(missing_ok=True)
@@ -215,12 +214,12 @@ class LakeTable:
         )
 
 
-def removal(file: dict[str, Any], at: datetime) -> RemoveAction:
-    """Return the action that takes a file of a snapshot out; it stays on disk for readers that already know it."""
+def removal(file: dict[str, Any], left: int) -> RemoveAction:
+    """Return the action that takes a file of a snapshot out at a moment [ms since 1970]; the disk keeps it an hour."""
     return RemoveAction(
         path=file["path"],
         data_change=False,
-        deletion_timestamp=int(at.timestamp() * 1000),
+        deletion_timestamp=left,
         size=file["size"],
         partition_values={DAY: str(file[DAY])},
     )

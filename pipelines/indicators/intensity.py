@@ -87,7 +87,7 @@ def _output(world: World, products: pl.DataFrame) -> pl.DataFrame:
 
 def _placed(reported: pl.DataFrame, parts: pl.DataFrame) -> pl.DataFrame:
     """One row for each reported output and part that overlap; parts of one kind follow each other without overlap."""
-    placed = []
+    placed = [reported.clear().hstack(parts.clear())]
     for _, own in parts.group_by("part", maintain_order=True):
         first = own["part_end"].search_sorted(reported["start"], side="right").cast(pl.Int64)
         behind = own["part_start"].search_sorted(reported["end"], side="left").cast(pl.Int64)

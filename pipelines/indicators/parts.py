@@ -131,7 +131,8 @@ def fold(world: World, parts: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         One row a subject and wanted period: numerator, denominator (null where no part can be assessed), coverage
-        (parts that cannot be assessed are not covered), reason (that of the first part, where none can), versions.
+        (parts that cannot be assessed are not covered), reason (that of the first part, where none can; or that a part
+        lies before the facility was metered: eleven months are no year, however well covered), versions.
     """
     usable = pl.col("reason") == ""
     covered = (pl.col("coverage") * (LENGTH / pl.duration(seconds=1))).filter(usable).sum()
@@ -150,8 +151,23 @@ def fold(world: World, parts: pl.DataFrame) -> pl.DataFrame:
             coverage=covered / (LENGTH / pl.duration(seconds=1)).sum(),
             reason=pl.when(usable.any()).then(pl.lit("")).otherwise(pl.col("reason").first()),
             versions=pl.col("versions").explode().drop_nulls().unique().sort().str.join(", "),
+            first_end=pl.col("part_end").first(),
         )
+        .join(_metered_since(world), on="facility")
+        .with_columns(
+            reason=pl.when((pl.col("reason") == "") & (pl.col("first_end") <= pl.col("since")))
+            .then(pl.format("the facility is metered only since {}", "since_day"))
+            .otherwise("reason")
+        )
+        .drop("first_end", "since", "since_day")
     )
+
+
+def _metered_since(world: World) -> pl.DataFrame:
+    """Facility, since (UTC) and since_day (local date) of the first valid meter."""
+    meters = world.meters.group_by("facility").agg(since=pl.min("valid_from"), zone=pl.first("timezone"))
+    (zone,) = meters["zone"].unique()
+    return meters.select("facility", "since", since_day=pl.col("since").dt.convert_time_zone(zone).dt.date())
 
 
 def rows(

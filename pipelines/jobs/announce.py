@@ -106,7 +106,7 @@ def _send(context: Context, due: _Notice, at: datetime) -> str:
         ending = {"status": "sent"}
     except MailError as error:
         ending = {"status": "failed" if error.retryable else "refused", "error": str(error)}
-        log.warning("notice not sent", recipient=due.contact.email, event=due.event["event_id"], **ending)
+        log.warning("notice not sent", recipient=due.contact.email, notice=due.event["event_id"], **ending)
     _record(context, notice | ending)
     return ending["status"]
 

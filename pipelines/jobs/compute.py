@@ -71,15 +71,14 @@ def _all(context: Context, days: dict[str, set[date]], at: datetime) -> Done:
 def _window(context: Context, registry: Registry, window: Period, at: datetime) -> Done:
     """Compute facilities of one zone over whole days of one month."""
     zone, names, store = _zone(registry), list(registry.facilities), context.store
-    month = periods.months(window, zone)[0]
+    (month,) = periods.months(window, zone)
     steps = registers.steps(around(store, registry.meters, window, at), registry.meters, registry.exchanges)
     slots = energy.to_energy(energy.slots(steps, window), registry.meters, registry.facts, context.factors)
     hours = energy.roll_up(slots, "1h", zone)
-    rows = _settle(store, slots, window, interval="15m", facilities=names)
-    rows += _settle(store, hours, window, interval="1h", facilities=names)
-    rows += _settle(store, energy.roll_up(hours, "1d", zone), window, interval="1d", facilities=names)
+    fine = pl.concat([slots, hours, energy.roll_up(hours, "1d", zone)])
+    rows = _settle(store, fine, window, intervals=["15m", "1h", "1d"], facilities=names)
     days = store.read(ENERGY.name, month, facility=names, interval=["1d"])
-    rows += _settle(store, energy.roll_up(days, "1mo", zone), month, interval="1mo", facilities=names)
+    rows += _settle(store, energy.roll_up(days, "1mo", zone), month, intervals=["1mo"], facilities=names)
     rows += _indicators(context, registry, window, at)
     context.advance(1)
     return Done(rows, window)
@@ -101,13 +100,13 @@ def _indicators(context: Context, registry: Registry, window: Period, at: dateti
     return context.store.write(INDICATORS.name, rows)
 
 
-def _settle(store: Store, rows: pl.DataFrame, window: Period, *, interval: str, facilities: list[str]) -> int:
+def _settle(store: Store, rows: pl.DataFrame, window: Period, *, intervals: list[str], facilities: list[str]) -> int:
     """Write energy rows, and empty the stored ones of the window that no reading supports any more."""
-    stored = store.read(ENERGY.name, window, facility=facilities, interval=[interval])
+    stored = store.read(ENERGY.name, window, facility=facilities, interval=intervals)
     gone = stored.filter(pl.col("quantity").is_not_null()).join(rows, on=ENERGY.key, how="anti")
     nothing = {name: pl.lit(None, pl.Float64()) for name in ("quantity", "kwh", "kgce", "kg_co2")}
     emptied = gone.with_columns(**nothing, coverage=0.0, estimated=0.0)
-    return store.write(ENERGY.name, pl.concat([rows.select(ENERGY.schema.names()), emptied]))
+    return store.write(ENERGY.name, pl.concat([rows, emptied]))
 
 
 def _span(every: Iterable[Period]) -> Period:

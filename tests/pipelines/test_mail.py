@@ -136,7 +136,9 @@ def test_a_hostile_name_reaches_no_second_recipient(desk: Desk, plain: str) -> N
 
 
 def test_a_wrong_password_is_told_in_the_servers_words_and_gives_up_no_notice(desk: Desk, starttls: str) -> None:
-    with pytest.raises(MailUnavailable, match=r"^mail server localhost:\d+ refused the login: 535 5\.7\.8 Auth") as caught:
+    with pytest.raises(
+        MailUnavailable, match=r"^mail server localhost:\d+ refused the login: 535 5\.7\.8 Auth"
+    ) as caught:
         connect(starttls, user=USER, password="wrong", ca=CA).send(mail())
     assert caught.value.retryable
     assert "wrong" not in str(caught.value)

@@ -134,14 +134,14 @@ def test_the_table_shows_each_facility_with_its_status() -> None:
                 row(),
                 row(facility="a", name_zh="甲", name_en="A", value=7.0, limit=7.6, unit="kgce/m2", verdict="pass"),
                 row(facility="b", name_zh="乙", name_en="B", value=None, coverage=0.2, verdict="not_assessable"),
-                row(facility="c", name_zh="丙", name_en="C", value=12345.0, limit=None, unit="tce", verdict="none"),
+                row(facility="c", name_zh="丙", name_en="C", value=17.1958295, limit=None, unit="tce", verdict="none"),
             ]
         )
     ).text
     assert "示例数据中心 Sample data centre 电能利用效率 PUE PUE 1.38 1.30 98.7 % ▲ 超限 over limit" in shown
     assert "甲 A 电能利用效率 PUE PUE 7.00 kgce/m² 7.60 kgce/m² 98.7 % ✓ 符合 within limit" in shown
     assert "乙 B 电能利用效率 PUE PUE – 1.30 20.0 % ? 不可判定 not assessable" in shown
-    assert "丙 C 电能利用效率 PUE PUE 12,345 tce – 98.7 % – 无限值 no limit" in shown
+    assert "丙 C 电能利用效率 PUE PUE 17.20 tce – 98.7 % – 无限值 no limit" in shown
 
 
 def test_open_breaches_stand_before_warnings_with_local_dates() -> None:

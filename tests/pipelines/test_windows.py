@@ -103,9 +103,7 @@ def test_a_reading_out_of_reach_is_not_a_neighbour(lake: Lake, registry: registr
     assert around(lake, registry.meters, Period(at(10), at(11)), at(22))["value"].to_list() == [3.0]
 
 
-def test_a_late_reading_makes_every_day_between_its_neighbours_dirty(
-    lake: Lake, registry: registries.Registry
-) -> None:
+def test_a_late_reading_makes_every_day_between_its_neighbours_dirty(lake: Lake, registry: registries.Registry) -> None:
     lake.write("readings", readings(("a", at(2, 6), 1.0), ("a", at(12, 6), 9.0), ("b", at(7), 1.0), received=at(13)))
     lake.write("readings", readings(("a", at(7, 5), 5.0), ("unknown", at(7, 5), 5.0), received=at(14)))
     late = dirty(lake, registry, Period(at(14), at(15)), at(15))

@@ -1,0 +1,162 @@
+"""The factor catalogue: whole, consistent, dated, and strict."""
+
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ingest.carriers import CARRIERS
+from ingest.errors import ConfigurationError
+from pipelines import factors
+
+FACTORS = factors.load()
+WITHOUT_CO2 = {"methanol", "water", "compressed_air", "oxygen", "nitrogen"}
+MEDIA = {"water", "compressed_air", "oxygen", "nitrogen"}
+
+
+def at(carrier: str, division: str, day: date) -> dict[str, float | None]:
+    places = pl.DataFrame({"carrier": [carrier], "division": [division], "day": [day]})
+    return FACTORS.add_to(places).drop("carrier", "division", "day").row(0, named=True)
+
+
+def test_every_carrier_has_the_factors_it_can_have() -> None:
+    places = pl.DataFrame({"carrier": list(CARRIERS), "division": "440781", "day": date(2026, 3, 1)})
+    rows = FACTORS.add_to(places)
+    assert rows["carrier"].to_list() == list(CARRIERS)
+    assert rows["kgce_per_unit"].null_count() == 0
+    assert set(rows.filter(pl.col("kwh_per_unit").is_null())["carrier"]) == MEDIA
+    assert set(rows.filter(pl.col("kg_co2_per_unit").is_null())["carrier"]) == WITHOUT_CO2
+
+
+def test_units_are_the_canonical_ones() -> None:
+    assert all(row.unit == CARRIERS[row.carrier].unit for row in (*FACTORS.coal_equivalents, *FACTORS.emissions))
+
+
+def test_coal_equivalents_agree_with_the_heat() -> None:
+    """k = NCV / 29307.6 kJ; the tables are rounded, and from another calorie: within half a per cent."""
+    for row in FACTORS.coal_equivalents:
+        if row.ncv_kj is not None:
+            assert row.kgce == pytest.approx(row.ncv_kj / 29307.6, rel=5e-3), row.carrier
+
+
+@pytest.mark.parametrize(
+    ("carrier", "kg_co2"),
+    # the derived figures that stand beside the factors in their source, kg CO2 a m3 or kg
+    [("natural_gas", 2.16), ("lpg", 3.10), ("diesel", 3.10), ("petrol", 2.93), ("fuel_oil", 3.18), ("raw_coal", 1.86)],
+)
+def test_carbon_dioxide_of_fuels(carrier: str, kg_co2: float) -> None:
+    assert at(carrier, "440781", date(2026, 3, 1))["kg_co2_per_unit"] == pytest.approx(kg_co2, abs=0.0101)
+
+
+def test_carbon_dioxide_by_carbon_content() -> None:
+    # coke: 28.435 GJ/t x 0.02942 t C/GJ x 0.93 x 44/12 = 2.8527 t CO2/t
+    assert at("coke", "440781", date(2026, 3, 1))["kg_co2_per_unit"] == pytest.approx(2.852662, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("division", "day", "kg_co2"),
+    [
+        ("440781", date(2024, 4, 11), None),
+        ("440781", date(2024, 4, 12), 0.5568),  # no verified factor of Guangdong yet: the national one
+        ("440781", date(2024, 12, 26), 0.4403),
+        ("440781", date(2025, 12, 30), 0.4403),
+        ("440781", date(2025, 12, 31), 0.4419),
+        ("110000", date(2024, 12, 25), 0.5568),
+        ("110000", date(2025, 1, 1), 0.5366),
+        ("110000", date(2026, 1, 1), 0.5306),
+    ],
+)
+def test_the_newest_published_grid_factor_of_the_region_holds(division: str, day: date, kg_co2: float | None) -> None:
+    assert at("electricity", division, day) == {
+        "kwh_per_unit": 1.0,
+        "kgce_per_unit": 0.1229,
+        "kg_co2_per_unit": kg_co2,
+    }
+
+
+def test_fresh_water_changed_with_the_edition() -> None:
+    assert at("water", "440781", date(2021, 3, 31))["kgce_per_unit"] == 0.0857
+    assert at("water", "440781", date(2021, 4, 1))["kgce_per_unit"] == 0.2571
+    assert {date(2021, 4, 1), date(2024, 12, 26)} <= set(FACTORS.changes)
+
+
+def test_unverified_factors_are_named() -> None:
+    assert FACTORS.unverified(["electricity", "natural_gas", "diesel", "raw_coal", "heat"]) == {}
+    assert FACTORS.unverified(["electricity", "coke", "water"]) == {"coke": "S", "water": "RECALLED"}
+
+
+def test_the_version_follows_the_content(tmp_path: Path) -> None:
+    row = """
+[[co2_published]]
+carrier = "electricity"
+unit = "kWh"
+kg_co2 = 0.5
+valid_from = 2020-01-01
+document = "d"
+source = "s"
+confidence = "V"
+"""
+    (tmp_path / "a.toml").write_text(row, "utf-8")
+    first = factors.load(tmp_path).version
+    assert first.startswith("2020-01-01-")
+    assert factors.load(tmp_path).version == first
+    (tmp_path / "a.toml").write_text(row.replace("0.5", "0.6"), "utf-8")
+    assert factors.load(tmp_path).version != first
+
+
+BAD = """
+[[coal_equivalent]]
+carrier = "electricity"
+unit = "MWh"
+kgce = 0.1229
+valid_from = 2020-01-01
+document = "d"
+source = "s"
+confidence = "V"
+
+[[coal_equivalent]]
+carrier = "coffee"
+unit = "kg"
+kgce = -1
+valid_from = 2020-01-01
+document = "d"
+source = ""
+confidence = "sure"
+colour = "red"
+"""
+
+
+def test_all_problems_of_all_files_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(BAD, "utf-8")
+    (tmp_path / "b.toml").write_text("[[", "utf-8")
+    (tmp_path / "c.toml").write_bytes(b"\xff")
+    with pytest.raises(ConfigurationError) as refused:
+        factors.load(tmp_path)
+    sentences = str(refused.value)
+    assert len(refused.value.problems) == 7
+    assert "unit kWh for electricity" in sentences
+    for where in (
+        "a.toml: coal_equivalent.1.kgce",
+        "coal_equivalent.1.source",
+        "coal_equivalent.1.confidence",
+        "colour",
+    ):
+        assert where in sentences
+    assert "b.toml" in sentences
+    assert "c.toml" in sentences
+
+
+def test_two_factors_from_one_day_are_refused(tmp_path: Path) -> None:
+    row = (
+        '[[co2_of_heat]]\ncarrier = "diesel"\nunit = "kg"\nncv_kj = 42652\nt_co2_per_tj = 72.59\n'
+        'valid_from = 2020-01-01\ndocument = "d"\nsource = "s"\nconfidence = "V"\n'
+    )
+    (tmp_path / "a.toml").write_text(row + row, "utf-8")
+    with pytest.raises(ConfigurationError, match="CO2 of diesel in region '' from 2020-01-01: found 2 rows"):
+        factors.load(tmp_path)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no file"):
+        factors.load(tmp_path)

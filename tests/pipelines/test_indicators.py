@@ -1,0 +1,397 @@
+"""Indicators worked by hand on energy rows of days and months."""
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pytest
+
+from ingest.model import Period
+from ingest.registry import Registry
+from ingest.schema import ACTIVITY, ENERGY, INDICATORS
+from pipelines import factors, periods
+from pipelines.indicators import meters, table
+
+Plant = Callable[..., Registry]
+
+ZONE = ZoneInfo("Asia/Shanghai")
+FACTORS = factors.load()
+DAY = periods.between(date(2026, 3, 1), date(2026, 3, 1), ZONE)
+CENTRE = {
+    "kind": "data_centre",
+    "data_centre": {"scale": "large", "hub_node": False, "approved": date(2024, 5, 1), "pue_category": 2},
+}
+
+
+def month(number: int, year: int = 2026) -> Period:
+    first = date(year, number, 1)
+    return periods.months(periods.between(first, first, ZONE), ZONE)[0]
+
+
+def row(meter: str, kwh: float | None, period: Period = DAY, **other: Any) -> dict[str, Any]:
+    """One ENERGY row of electricity; a gas meter says its own kgce and kg_co2."""
+    return {
+        "facility": "plant",
+        "meter": meter,
+        "interval": "1d" if period.length < timedelta(days=2) else "1mo",
+        "start": period.start,
+        "end": period.end,
+        "quantity": kwh,
+        "kwh": kwh,
+        "kgce": None if kwh is None else kwh * 0.1229,
+        "kg_co2": None if kwh is None else kwh * 0.4419,
+        "coverage": 1.0,
+        "factor_version": "v1",
+    } | other
+
+
+def computed(
+    registry: Registry,
+    *energy: dict[str, Any],
+    output: list[tuple[str, datetime, datetime, float]] | None = None,
+    unit: str = "t",
+    **asked: list[Period],
+) -> pl.DataFrame:
+    wanted = {{"day": "1d", "month": "1mo", "year": "12mo"}[name]: spans for name, spans in asked.items()}
+    activity = [
+        {"facility": "plant", "product": product, "start": start, "end": end, "quantity": quantity, "unit": unit}
+        for product, start, end, quantity in output or []
+    ]
+    rows = table.compute(
+        pl.DataFrame(list(energy), schema=ENERGY.schema),
+        registry,
+        pl.DataFrame(activity, schema=ACTIVITY.schema),
+        wanted or {"1d": [DAY]},
+        factors=FACTORS,
+    )
+    assert rows.schema == INDICATORS.schema
+    assert rows.select(INDICATORS.key).is_unique().all()
+    assert rows.filter(pl.col("status") == "ok").select((pl.col("reason") == "").all()).item()
+    assert (
+        rows.filter(pl.col("status") != "ok")
+        .select((pl.col("value").is_null() & (pl.col("reason") != "") & (pl.col("status") == "not_assessable")).all())
+        .item()
+    )
+    return rows
+
+
+def one(rows: pl.DataFrame, indicator: str, **match: Any) -> dict[str, Any]:
+    chosen = rows.filter(pl.col("indicator") == indicator, *(pl.col(name) == value for name, value in match.items()))
+    assert chosen.height == 1
+    return chosen.row(0, named=True)
+
+
+@pytest.fixture
+def centre(plant: Plant) -> Registry:
+    return plant(
+        {"id": "E-main"},
+        {"id": "E-it1", "role": "it", "parent": "E-main"},
+        {"id": "E-it2", "role": "it", "parent": "E-main"},
+        {"id": "E-rack", "role": "it", "parent": "E-it2"},
+        **CENTRE,
+    )
+
+
+class TestPue:
+    def test_electricity_of_the_whole_by_that_of_it(self, centre: Registry) -> None:
+        # (1300) / (600 + 400); the rack stands below it2 and is not counted twice
+        rows = computed(
+            centre, row("E-main", 1300.0), row("E-it1", 600.0), row("E-it2", 400.0, coverage=0.75), row("E-rack", 50.0)
+        )
+        found = one(rows, "pue")
+        assert (found["value"], found["numerator"], found["denominator"]) == (1.3, 1300, 1000)
+        assert (found["coverage"], found["unit"], found["status"]) == (0.75, "1", "ok")
+        assert found["meters"] == "E-main / E-it1, E-it2"
+        assert found["catalogue_version"] == "v1"
+        assert (found["start"], found["end"], found["interval"]) == (DAY.start, DAY.end, "1d")
+
+    def test_exports_are_deducted(self, plant: Plant) -> None:
+        registry = plant({"id": "M"}, {"id": "X", "role": "export"}, {"id": "IT", "role": "it"}, **CENTRE)
+        found = one(computed(registry, row("M", 1500.0), row("X", 200.0), row("IT", 1000.0)), "pue")
+        assert (found["value"], found["meters"]) == (1.3, "M - X / IT")
+
+    def test_a_missing_meter_is_named(self, centre: Registry) -> None:
+        found = one(computed(centre, row("E-main", 1300.0), row("E-it1", 600.0)), "pue")
+        assert found["reason"] == "no energy from E-it2"
+        assert (found["value"], found["coverage"]) == (None, 0.0)
+        both = one(computed(centre, row("E-it1", 600.0), row("E-it2", None)), "pue")
+        assert both["reason"] == "no energy from E-main; no energy from E-it2"
+
+    def test_a_centre_without_it_meter_is_not_assessable(self, plant: Plant) -> None:
+        found = one(computed(plant({"id": "M"}, **CENTRE), row("M", 5.0)), "pue")
+        assert found["reason"] == "no electricity meter of role it is valid"
+        assert found["meters"] == "M / none"
+
+    def test_zero_it_is_neither_zero_nor_infinity(self, centre: Registry) -> None:
+        found = one(computed(centre, row("E-main", 100.0), row("E-it1", 0.0), row("E-it2", 0.0)), "pue")
+        assert found["reason"] == "IT energy is 0.0 kWh, wanted above 0: check E-main / E-it1, E-it2"
+
+    def test_below_one_is_a_metering_error(self, centre: Registry) -> None:
+        found = one(computed(centre, row("E-main", 900.0), row("E-it1", 600.0), row("E-it2", 400.0)), "pue")
+        assert found["reason"] == "PUE 0.9 is below 1, which its definition rules out: check E-main / E-it1, E-it2"
+
+    def test_exactly_one_is_a_value_even_when_sums_are_rounded(self, centre: Registry) -> None:
+        found = one(computed(centre, row("E-main", 0.3), row("E-it1", 0.1), row("E-it2", 0.2)), "pue")
+        assert found["value"] == pytest.approx(1.0)
+
+    def test_a_year_is_the_ratio_of_sums_over_the_months_that_have_both(self, plant: Plant) -> None:
+        registry = plant({"id": "M"}, {"id": "IT", "role": "it"}, **CENTRE)
+        year = periods.twelve_months(month(12), ZONE)
+        months = [month(number) for number in range(1, 13)]
+        energy = [row("M", 200.0, months[0]), row("IT", 100.0, months[0])]
+        energy += [row("M", 1200.0, own) for own in months[1:]]
+        energy += [row("IT", 1000.0, own) for own in months[1:11]]
+        rows = computed(registry, *energy, month=months, year=[year])
+        found = one(rows, "pue", interval="12mo")
+        # January 200 / 100, ten months 1200 / 1000, December lacks its IT: (200 + 12000) / (100 + 10000)
+        assert found["value"] == pytest.approx(12200 / 10100)
+        assert found["coverage"] == pytest.approx((365 - 31) / 365)
+        assert (found["start"], found["end"]) == (year.start, year.end)
+        assert one(rows, "pue", start=months[11].start)["reason"] == "no energy from IT"
+
+    def test_a_year_without_any_month_is_not_assessable(self, centre: Registry) -> None:
+        found = one(computed(centre, year=[periods.twelve_months(month(12), ZONE)]), "pue")
+        assert found["reason"].startswith("no energy from E-main")
+        assert found["coverage"] == 0.0
+        assert found["catalogue_version"] == FACTORS.version
+
+    def test_other_facilities_have_none(self, plant: Plant) -> None:
+        rows = computed(plant({"id": "M"}, {"id": "IT", "role": "it"}), row("M", 2.0), row("IT", 1.0))
+        assert rows.filter(pl.col("indicator") == "pue").is_empty()
+
+    def test_a_meter_that_became_valid_within_the_period_is_due_from_then(self, plant: Plant) -> None:
+        # IT2 is valid from 2026-03-16: 16 of 31 days, all of them covered
+        registry = plant(
+            {"id": "M"},
+            {"id": "IT1", "role": "it"},
+            {"id": "IT2", "role": "it", "valid_from": date(2026, 3, 16)},
+            **CENTRE,
+        )
+        march = month(3)
+        energy = [row("M", 1300.0, march), row("IT1", 900.0, march), row("IT2", 100.0, march, coverage=16 / 31)]
+        rows = computed(registry, *energy, month=[march])
+        assert one(rows, "pue")["coverage"] == pytest.approx(1.0)
+        assert one(rows, "coverage")["value"] == pytest.approx(1.0)
+        # in February it is not missing
+        before = [row("M", 1300.0, month(2)), row("IT1", 1000.0, month(2))]
+        assert one(computed(registry, *before, month=[month(2)]), "pue")["value"] == 1.3
+        # the only IT meter cannot speak for the days before it
+        late = plant({"id": "M"}, {"id": "IT", "role": "it", "valid_from": date(2026, 3, 16)}, **CENTRE)
+        only = [row("M", 1300.0, march), row("IT", 900.0, march, coverage=16 / 31)]
+        assert one(computed(late, *only, month=[march]), "pue")["coverage"] == pytest.approx(16 / 31)
+
+
+class TestIntensity:
+    TILES: ClassVar = {"product": [{"id": "tiles", "unit": "m2"}]}
+
+    def test_energy_of_the_boundary_by_the_output_of_the_only_product(self, plant: Plant) -> None:
+        registry = plant(
+            {"id": "E"},
+            {"id": "E-kiln", "parent": "E", "role": "process"},
+            {"id": "G", "carrier": "natural_gas", "unit": "m3"},
+            {"id": "X", "role": "export"},
+            **self.TILES,
+        )
+        rows = computed(
+            registry,
+            row("E", 10_000.0),
+            row("E-kiln", 9_000.0),
+            row("G", 5407.0, quantity=500.0, kgce=665.0, kg_co2=1081.0),
+            row("X", 1_000.0),
+            output=[("tiles", DAY.start, DAY.end, 250.0)],
+            unit="m2",
+        )
+        found = one(rows, "intensity")
+        # 1229 kgce of electricity and 665 of gas, less 122.9, over 250 m2
+        assert found["value"] == pytest.approx(7.0844)
+        assert (found["unit"], found["scope"], found["meters"]) == ("kgce/m2", "tiles", "E, G - X / tiles")
+
+    def test_meters_of_the_product_go_before_the_boundary(self, plant: Plant) -> None:
+        registry = plant(
+            {"id": "E"},
+            {"id": "A", "role": "process", "parent": "E", "scope": "pipe"},
+            {"id": "A1", "role": "process", "parent": "A", "scope": "pipe"},
+            {"id": "B", "role": "process", "parent": "E", "scope": "rod"},
+            product=[{"id": "pipe", "unit": "t"}, {"id": "rod", "unit": "t"}, {"id": "wire", "unit": "t"}],
+        )
+        output = [(name, DAY.start, DAY.end, 2.0) for name in ("pipe", "rod", "wire")]
+        rows = computed(registry, row("E", 5000.0), row("A", 1000.0), row("A1", 900.0), row("B", 3000.0), output=output)
+        assert one(rows, "intensity", scope="pipe")["value"] == pytest.approx(122.9 / 2)
+        assert one(rows, "intensity", scope="rod")["value"] == pytest.approx(368.7 / 2)
+        assert "no meter serves the product alone" in one(rows, "intensity", scope="wire")["reason"]
+
+    def test_output_that_reaches_over_the_period_is_split_in_proportion_to_time(self, plant: Plant) -> None:
+        # 30 m2 over the 36 hours from noon of the day before: two thirds lie in the day, and cover all of it
+        registry = plant({"id": "E"}, **self.TILES)
+        output = [("tiles", DAY.start - timedelta(hours=12), DAY.end, 30.0)]
+        found = one(computed(registry, row("E", 1000.0), output=output, unit="m2"), "intensity")
+        assert found["denominator"] == pytest.approx(20)
+        assert found["coverage"] == 1.0
+
+    def test_coverage_is_the_weaker_of_energy_and_output(self, plant: Plant) -> None:
+        registry = plant({"id": "E"}, **self.TILES)
+        output = [("tiles", DAY.start, DAY.start + timedelta(hours=6), 10.0)]
+        assert (
+            one(computed(registry, row("E", 1.0, coverage=0.9), output=output, unit="m2"), "intensity")["coverage"]
+            == 0.25
+        )
+        assert (
+            one(computed(registry, row("E", 1.0, coverage=0.1), output=output, unit="m2"), "intensity")["coverage"]
+            == 0.1
+        )
+
+    @pytest.mark.parametrize(
+        ("output", "reason"),
+        [
+            ([], "no output of tiles was reported"),
+            ([("tiles", DAY.start, DAY.end, 0.0)], "the output of tiles is 0.0"),
+            (
+                [("tiles", DAY.start, DAY.end, 1.0), ("tiles", DAY.start, DAY.start + timedelta(hours=1), 1.0)],
+                "overlap",
+            ),
+            ([("tiles", DAY.start, DAY.start, 1.0)], "no output of tiles was reported"),
+            ([("tiles", DAY.start, DAY.end, float("nan"))], "no output of tiles was reported"),
+            ([("bricks", DAY.start, DAY.end, 1.0)], "no output of tiles was reported"),
+            ([("tiles", DAY.end, DAY.end + timedelta(hours=1), 1.0)], "no output of tiles was reported"),
+        ],
+    )
+    def test_without_a_sound_output_it_is_not_assessable(self, plant: Plant, output: Any, reason: str) -> None:
+        found = one(computed(plant({"id": "E"}, **self.TILES), row("E", 1.0), output=output, unit="m2"), "intensity")
+        assert reason in found["reason"]
+
+    def test_output_in_another_unit_is_converted_or_not_used(self, plant: Plant) -> None:
+        registry = plant({"id": "E"}, product=[{"id": "pipe", "unit": "t"}])
+        output = [("pipe", DAY.start, DAY.end, 500.0)]
+        assert one(computed(registry, row("E", 1000.0), output=output, unit="kg"), "intensity")[
+            "value"
+        ] == pytest.approx(245.8)
+        assert "no output" in one(computed(registry, row("E", 1000.0), output=output, unit="m2"), "intensity")["reason"]
+
+    def test_a_day_without_output_counts_in_the_year(self, plant: Plant) -> None:
+        registry = plant({"id": "E"}, **self.TILES)
+        year, months = periods.twelve_months(month(12), ZONE), [month(number) for number in range(1, 13)]
+        output = [("tiles", own.start, own.end, 0.0 if own == months[0] else 100.0) for own in months]
+        rows = computed(
+            registry, *(row("E", 1000.0, own) for own in months), output=output, unit="m2", month=months, year=[year]
+        )
+        assert one(rows, "intensity", start=months[0].start, interval="1mo")["status"] == "not_assessable"
+        assert one(rows, "intensity", interval="12mo")["value"] == pytest.approx(12 * 122.9 / 1100)
+
+
+class TestCoverage:
+    def test_mean_over_all_meters(self, plant: Plant) -> None:
+        registry = plant({"id": "A"}, {"id": "B", "parent": "A", "role": "lighting"}, {"id": "C", "role": "generation"})
+        found = one(computed(registry, row("A", 1.0), row("B", 1.0, coverage=0.5)), "coverage")
+        assert (found["value"], found["coverage"], found["status"]) == (0.5, 0.5, "ok")
+        assert (found["numerator"], found["denominator"], found["meters"]) == (36, 72, "A, B, C")
+
+    def test_nothing_at_all_is_zero_and_assessable(self, plant: Plant) -> None:
+        rows = computed(plant({"id": "A"}), day=[DAY], year=[periods.twelve_months(month(3), ZONE)])
+        assert one(rows, "coverage", interval="1d")["value"] == 0.0
+        assert one(rows, "coverage", interval="12mo")["value"] == 0.0
+
+    def test_a_year_counts_the_time_the_meters_were_valid(self, plant: Plant) -> None:
+        registry = plant({"id": "A"}, {"id": "B", "valid_from": date(2026, 3, 1)})
+        year = periods.twelve_months(month(12), ZONE)
+        # A is due for 365 days, B for 306; March of both is covered whole
+        rows = computed(registry, row("A", 1.0, month(3)), row("B", 1.0, month(3)), year=[year])
+        assert one(rows, "coverage")["value"] == pytest.approx(2 * 31 / (365 + 306))
+
+    def test_a_year_that_began_before_the_facility_was_metered_is_no_year(self, plant: Plant) -> None:
+        registry = plant({"id": "A", "valid_from": date(2026, 3, 1)})
+        months = [month(number) for number in range(3, 13)]
+        year = periods.twelve_months(month(12), ZONE)
+        rows = computed(registry, *(row("A", 1.0, own) for own in months), month=months, year=[year])
+        for indicator in ("coverage", "energy_consumption"):
+            found = one(rows, indicator, interval="12mo")
+            assert found["reason"] == "the facility is metered only since 2026-03-01"
+        assert rows.filter(pl.col("interval") == "1mo")["status"].unique().to_list() == ["ok"]
+
+    def test_before_any_meter_was_valid(self, plant: Plant) -> None:
+        found = one(computed(plant({"id": "A", "valid_from": date(2026, 4, 1)})), "coverage")
+        assert (found["status"], found["reason"]) == ("not_assessable", "no meter is valid")
+
+
+class TestConsumption:
+    def test_the_boundary_less_exports_with_media_but_without_sub_meters_and_generation(self, plant: Plant) -> None:
+        registry = plant(
+            {"id": "E"},
+            {"id": "E-sub", "parent": "E"},
+            {"id": "PV", "role": "generation"},
+            {"id": "X", "role": "export"},
+            {"id": "W", "carrier": "water", "unit": "t"},
+            floor_area_m2=2000.0,
+            persons=50,
+        )
+        rows = computed(
+            registry,
+            row("E", 10_000.0),
+            row("E-sub", 9_000.0),
+            row("PV", 700.0),
+            row("X", 500.0),
+            row("W", None, quantity=100.0, kgce=25.71),
+        )
+        kgce = 1229 - 61.45 + 25.71
+        assert one(rows, "energy_consumption")["value"] == pytest.approx(kgce / 1000)
+        assert one(rows, "energy_consumption")["meters"] == "E, W - X"
+        assert one(rows, "co2")["value"] == pytest.approx((4419 - 220.95) / 1000)
+        assert (one(rows, "co2")["unit"], one(rows, "energy_consumption")["unit"]) == ("t CO2", "tce")
+        assert one(rows, "energy_per_area")["value"] == pytest.approx(kgce / 2000)
+        assert one(rows, "energy_per_person")["value"] == pytest.approx(kgce / 50)
+        assert one(rows, "energy_per_person")["denominator"] == 50
+
+    def test_a_year_divides_by_the_area_once(self, plant: Plant) -> None:
+        months = [month(number) for number in range(1, 13)]
+        registry = plant({"id": "E"}, floor_area_m2=100.0)
+        year = periods.twelve_months(month(12), ZONE)
+        rows = computed(registry, *(row("E", 1000.0, own) for own in months), year=[year])
+        assert one(rows, "energy_per_area")["value"] == pytest.approx(12 * 122.9 / 100)
+        assert rows.filter(pl.col("indicator") == "energy_per_person").is_empty()
+
+    def test_a_carrier_without_factor_is_named(self, plant: Plant) -> None:
+        registry = plant({"id": "M", "carrier": "methanol", "unit": "t"})
+        rows = computed(registry, row("M", 5531.0, quantity=1000.0, kgce=679.4, kg_co2=None))
+        assert one(rows, "energy_consumption")["value"] == pytest.approx(0.6794)
+        assert one(rows, "co2")["reason"] == "no factor for the carrier of M"
+
+    def test_without_a_meter_at_the_boundary(self, plant: Plant) -> None:
+        rows = computed(plant({"id": "E", "role": "process"}), row("E", 1.0))
+        assert one(rows, "energy_consumption")["reason"] == "no meter of role total without a parent is valid"
+
+
+def test_topmost_climbs_over_meters_in_between(plant: Plant) -> None:
+    registry = plant(
+        {"id": "A", "role": "it"},
+        {"id": "B", "role": "cooling", "parent": "A"},
+        {"id": "C", "role": "it", "parent": "B"},
+        {"id": "D", "role": "it", "parent": "C"},
+        {"id": "E", "role": "it"},
+    )
+    assert meters.of_role(registry.meters, "it")["meter"].to_list() == ["A", "E"]
+
+
+def test_every_indicator_has_its_code_and_both_titles() -> None:
+    assert list(table.INDICATORS) == [
+        "pue",
+        "intensity",
+        "coverage",
+        "energy_consumption",
+        "co2",
+        "energy_per_area",
+        "energy_per_person",
+    ]
+    assert all(
+        code == indicator.code and indicator.title.zh != indicator.title.en
+        for code, indicator in table.INDICATORS.items()
+    )
+
+
+def test_computed_twice_is_the_same(centre: Registry) -> None:
+    energy = [row("E-main", 1.3), row("E-it1", 0.6), row("E-it2", 0.4)]
+    assert computed(centre, *energy).equals(computed(centre, *reversed(energy)))
+
+
+def test_no_period_is_no_row(centre: Registry) -> None:
+    assert table.compute(ENERGY.schema.to_frame(), centre, ACTIVITY.schema.to_frame(), {}, factors=FACTORS).is_empty()

@@ -1,0 +1,277 @@
+"""The jobs over a lake: watermarks, late data, a mail server that is away; and that running twice changes nothing."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pytest
+
+from ingest import registry as registries
+from ingest.errors import MailError, MailUnavailable, StoreUnavailable
+from ingest.model import Period
+from ingest.schema import READINGS
+from ingest.store.lake import Lake
+from pipelines import factors
+from pipelines.jobs import announce, compute, judge
+from pipelines.jobs.context import Context
+from pipelines.jobs.table import JOBS, run, watermark
+from pipelines.overview import standing
+from rules import catalogue
+from rules.lifecycle import open_breaches
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+DAY = timedelta(days=1)
+
+CENTRE = """
+id = "centre"
+name = { zh = "示例", en = "Sample" }
+kind = "data_centre"
+division = "440781"
+industry = "6450"
+timezone = "Asia/Shanghai"
+language = "en"
+key_energy_user = true
+[data_centre]
+scale = "large"
+hub_node = false
+approved = 2024-05-01
+pue_category = 2
+[[contact]]
+role = "operator"
+name = "Duty desk"
+email = "duty@example.org"
+[[contact]]
+role = "regulator"
+name = "Regulator"
+email = "regulator@example.org"
+[[meter]]
+id = "E"
+carrier = "electricity"
+role = "total"
+kind = "interval"
+unit = "kWh"
+period = "1d"
+stamp = "start"
+valid_from = 2025-10-01
+[[meter]]
+id = "IT"
+carrier = "electricity"
+role = "it"
+kind = "interval"
+unit = "kWh"
+period = "1d"
+stamp = "start"
+valid_from = 2025-10-01
+"""
+
+
+@dataclass
+class Post:
+    """A mail server that can be away, or refuse for good."""
+
+    fault: MailError | None = None
+    sent: list[EmailMessage] = field(default_factory=list)
+
+    def send(self, message: EmailMessage) -> None:
+        if self.fault:
+            raise self.fault
+        self.sent.append(message)
+
+
+def midnight(year: int, month: int, day: int = 1) -> datetime:
+    return datetime(year, month, day, tzinfo=SHANGHAI)
+
+
+YEAR = Period(midnight(2025, 10), midnight(2026, 10))
+NOW = midnight(2026, 10) + timedelta(hours=9)
+
+
+def readings(first: datetime, days: int, *, total: float, it: float, received: datetime) -> pl.DataFrame:
+    """One reading a day and meter: kWh of the day that begins."""
+    rows = [
+        ("centre", meter, (first + n * DAY).astimezone(UTC), value, "kWh", 0, "g", received.astimezone(UTC))
+        for n in range(days)
+        for meter, value in (("E", total), ("IT", it))
+    ]
+    return pl.DataFrame(rows, schema=READINGS.schema, orient="row")
+
+
+@pytest.fixture
+def post() -> Post:
+    return Post()
+
+
+@pytest.fixture
+def context(tmp_path: Path, post: Post) -> Context:
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    (folder / "centre.toml").write_text(CENTRE, "utf-8")
+    lake = Lake(tmp_path / "lake")
+    return Context(lake, registries.load(folder), factors.load(), catalogue.load(), post, "peakwatch@example.org")
+
+
+@pytest.fixture
+def year(context: Context) -> Context:
+    """Twelve months at PUE 138 / 100 = 1.38, received in time."""
+    context.store.write("readings", readings(YEAR.start, 365, total=138.0, it=100.0, received=YEAR.start))
+    return context
+
+
+def everything(context: Context, at: datetime) -> None:
+    compute.over(context, YEAR, at)
+    judge.over(context, YEAR, at)
+    announce.due(context, YEAR, at)
+
+
+def events(context: Context, **match: str) -> list[tuple[str, str, str]]:
+    rows = context.store.read("breach_events").filter(**match).sort("at", "start", "kind")
+    return [(kind, rule, interval) for kind, rule, interval in rows.select("kind", "rule", "interval").iter_rows()]
+
+
+def test_a_year_over_the_limit_opens_one_breach_and_tells_the_operator_once(year: Context, post: Post) -> None:
+    everything(year, NOW)
+    assert events(year, severity="breach") == [("opened", "gd-13-pue", "12mo")]
+    breach = open_breaches(year.store.read("breach_events")).filter(severity="breach").row(0, named=True)
+    assert breach["value"] == pytest.approx(1.38)
+    assert (breach["start"], breach["end"]) == (YEAR.start, YEAR.end)
+    # 365 days of 138 kWh over 365 days of 100 kWh
+    assert (breach["numerator"], breach["denominator"]) == (pytest.approx(50370.0), pytest.approx(36500.0))
+    # one mail for the year, one early warning for the first month, none to the regulator
+    assert [message["To"] for message in post.sent] == ["Duty desk <duty@example.org>"] * 2
+
+
+def test_everything_again_changes_nothing(year: Context, post: Post) -> None:
+    everything(year, NOW)
+    tables = ("energy", "indicators", "breach_events", "notices")
+    before = {name: year.store.read(name) for name in tables}
+    everything(year, NOW + timedelta(hours=1))
+    for name in tables:
+        assert year.store.read(name).equals(before[name]), name
+    assert len(post.sent) == 2
+
+
+def test_where_a_facility_stands_names_the_tightest_limit(year: Context) -> None:
+    everything(year, NOW)
+    row = standing(year, YEAR, NOW).row(0, named=True)
+    assert (row["indicator"], row["limit"], row["verdict"], row["open"]) == ("pue", 1.3, "breach", 2)
+
+
+def test_a_year_that_is_not_over_is_not_judged(year: Context) -> None:
+    everything(year, YEAR.end + timedelta(hours=1))
+    assert events(year, interval="12mo") == []
+
+
+def test_a_correction_withdraws_what_no_longer_holds(year: Context, post: Post) -> None:
+    everything(year, NOW)
+    # the main meter was read in the wrong ratio: 118 kWh a day, PUE 1.18
+    year.store.write("readings", readings(YEAR.start, 365, total=118.0, it=100.0, received=NOW))
+    everything(year, NOW + DAY)
+    assert events(year, interval="12mo", severity="breach") == [
+        ("opened", "gd-13-pue", "12mo"),
+        ("withdrawn", "gd-13-pue", "12mo"),
+    ]
+    assert open_breaches(year.store.read("breach_events")).is_empty()
+    assert len(post.sent) == 4
+
+
+def test_a_mail_server_that_is_away_delays_the_notice_and_loses_none(year: Context, post: Post) -> None:
+    post.fault = MailUnavailable("mail server is away")
+    everything(year, NOW)
+    notices = year.store.read("notices")
+    assert notices["status"].to_list() == ["failed"] * 2
+    assert notices["error"].to_list() == ["mail server is away"] * 2
+    post.fault = None
+    announce.due(year, YEAR, NOW + DAY)
+    announce.due(year, YEAR, NOW + 2 * DAY)
+    assert len(post.sent) == 2
+    notices = year.store.read("notices")
+    assert notices["status"].to_list() == ["sent"] * 2
+    assert notices["tries"].to_list() == [2, 2]
+    assert notices["at"].to_list() == [NOW, NOW]
+
+
+def test_a_refused_notice_is_given_up_and_the_others_are_sent(year: Context, post: Post) -> None:
+    post.fault = MailError("550 no such user")
+    everything(year, NOW)
+    post.fault = None
+    announce.due(year, YEAR, NOW + DAY)
+    assert post.sent == []
+    assert year.store.read("notices")["status"].to_list() == ["refused"] * 2
+
+
+def test_a_notice_the_process_died_over_is_sent_again_as_the_same_mail(year: Context, post: Post) -> None:
+    class Dies(Post):
+        def send(self, message: EmailMessage) -> None:
+            super().send(message)
+            raise KeyboardInterrupt
+
+    dying = Dies()
+    with pytest.raises(KeyboardInterrupt):
+        everything(replace(year, mailer=dying), NOW)
+    assert year.store.read("notices")["status"].to_list() == ["sending"]
+    announce.due(year, YEAR, NOW + DAY)
+    again = [message for message in post.sent if message["Message-ID"] == dying.sent[0]["Message-ID"]]
+    assert [message.as_bytes() for message in again] == [dying.sent[0].as_bytes()]
+
+
+def test_a_slot_whose_reading_was_corrected_away_is_emptied(context: Context) -> None:
+    context.store.write("readings", readings(YEAR.start, 2, total=138.0, it=100.0, received=NOW))
+    compute.over(context, YEAR, NOW)
+    nothing = readings(YEAR.start, 1, total=float("nan"), it=float("nan"), received=NOW)
+    context.store.write("readings", nothing)
+    compute.over(context, YEAR, NOW)
+    days = context.store.read("energy", interval=["1d"], meter=["E"])
+    assert days["quantity"].to_list() == [None, pytest.approx(138.0)]
+    assert days["coverage"].to_list() == [0.0, 1.0]
+
+
+def test_the_scheduled_jobs_follow_the_readings_and_their_own_watermarks(context: Context, post: Post) -> None:
+    at = midnight(2026, 9)
+    context.store.write("readings", readings(YEAR.start, 335, total=138.0, it=100.0, received=at))
+    for name in ("compute", "judge", "announce"):
+        assert run(JOBS[name], context, at + timedelta(hours=9)) is not None
+    assert events(context, interval="12mo") == []
+    late = NOW - timedelta(hours=1)
+    context.store.write("readings", readings(midnight(2026, 9), 30, total=138.0, it=100.0, received=late))
+    for name in ("compute", "judge", "announce"):
+        assert run(JOBS[name], context, NOW) is not None
+        assert watermark(context.store, name, NOW) == NOW
+    assert events(context, interval="12mo") == [("opened", "gd-13-pue", "12mo")]
+    assert len(post.sent) == 2
+    # nothing new: the next turn is done at once and says nothing
+    for name in ("compute", "judge", "announce"):
+        assert run(JOBS[name], context, NOW + timedelta(minutes=15)) is not None
+    assert len(post.sent) == 2
+
+
+def test_a_day_without_readings_has_its_coverage_told(context: Context) -> None:
+    at = midnight(2026, 9, 2)
+    run(JOBS["compute"], context, at)
+    run(JOBS["compute"], context, at + 3 * DAY)
+    rows = context.store.read("indicators", Period(at, at + 3 * DAY), interval=["1d"], indicator=["coverage"])
+    assert rows["value"].to_list() == [0.0, 0.0, 0.0]
+
+
+def test_a_failed_run_is_recorded_and_looked_at_again(year: Context) -> None:
+    def fail(*_: object) -> None:
+        raise StoreUnavailable("lake is full")
+
+    broken = replace(JOBS["compute"], run=fail)
+    assert run(broken, year, NOW) is None
+    row = year.store.read("runs").row(0, named=True)
+    assert (row["outcome"], row["error"]) == ("failed", "lake is full")
+    done = run(JOBS["compute"], year, NOW + timedelta(minutes=15))
+    assert done is not None
+    assert done.rows > 0
+
+
+def test_maintenance_leaves_what_is_read(year: Context) -> None:
+    everything(year, NOW)
+    before = year.store.read("energy")
+    done = run(JOBS["maintain"], year, NOW)
+    assert done is not None
+    assert done.rows > 0
+    assert year.store.read("energy").equals(before)
