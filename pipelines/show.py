@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 from pydantic import BaseModel
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
@@ -24,31 +25,38 @@ from rules.model import VERIFIED, Rule
 
 _VERDICTS = {
     "pass": "[green]within[/]",
-    "breach": "[bold red]over the limit[/]",
+    "breach": "[bold red]over[/]",
     "not_assessable": "[yellow]not assessable[/]",
-    "none": "[dim]no limit binds[/]",
+    "none": "[dim]no limit[/]",
 }
 _KINDS = {"opened": "[bold red]opened[/]", "closed": "[green]closed[/]", "withdrawn": "[yellow]withdrawn[/]"}
 
 
 def _table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for number, column in enumerate(columns):
+        # the first column names the row: it is never broken
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=not number)
     return table
 
 
 def check(out: Console, settings: Settings, registry: Registry, catalogue: Catalogue) -> None:
     """Say that everything is right, and what there is."""
-    table = _table("Registry", "facility", "name", "kind", "meters", "products", "contacts", right=("meters",))
+    table = _table("Registry", "facility", "kind", "meters", "products", "notices go to", right=("meters",))
     for facility in registry.facilities.values():
         table.add_row(
             facility.id,
-            f"{escape(facility.name.zh)} / {escape(facility.name.en)}",
             facility.kind,
             str(len(facility.meter)),
             ", ".join(f"{product.id} ({product.unit})" for product in facility.product),
-            ", ".join(contact.email for contact in facility.contact if contact.role == "operator") or "[red]nobody[/]",
+            "\n".join(contact.email for contact in facility.contact if contact.role == "operator") or "[red]nobody[/]",
         )
     out.print(table)
     unverified = sum(rule.confidence not in VERIFIED for rule in catalogue.rules.values())
@@ -61,37 +69,28 @@ def check(out: Console, settings: Settings, registry: Registry, catalogue: Catal
 
 def standing(out: Console, rows: pl.DataFrame) -> None:
     """Show `overview.standing`: where each facility stands."""
-    table = _table(
-        "The last twelve months", "facility", "indicator", "value", "limit", "coverage", "verdict", "open",
-        right=("value", "limit", "coverage", "open"),
-    )  # fmt: skip
+    numbers = ("value", "limit", "coverage")
+    table = _table("The last twelve months", "facility", "indicator", *numbers, "verdict", right=numbers)
     for row in rows.iter_rows(named=True):
-        limit = "" if row["limit"] is None else f"{row['comparison']} {row['limit']:g}"
         table.add_row(
             row["facility"],
-            f"{row['indicator']} {row['scope']}".strip(),
-            "–" if row["value"] is None else figures.with_unit(f"{row['value']:,.3f}", row["unit"]),
-            limit,
+            figures.with_unit(row["indicator"], row["unit"]),
+            "–" if row["value"] is None else f"{row['value']:,.3f}",
+            "" if row["limit"] is None else f"{row['comparison']} {row['limit']:g}",
             figures.percent_at_least(row["coverage"]),
             _VERDICTS[row["verdict"]],
-            str(row["open"]),
         )
     out.print(table)
 
 
 def rules(out: Console, catalogue: Catalogue) -> None:
     """List every rule."""
-    table = _table("Rules", "rule", "document, clause", "requirement", "from", "confidence")
+    table = _table("Rules", "rule", "requirement", "judged", "from", "source")
     for rule in catalogue.rules.values():
-        bound = f"level {rule.level}" if rule.limit is None else f"{rule.limit:g} {rule.unit}"
-        judged = ", ".join(f"{interval}: {severity}" for interval, severity in rule.severities.items())
-        table.add_row(
-            rule.id,
-            f"{escape(catalogue.documents[rule.document].title.zh)} {escape(rule.clause.zh)}",
-            f"{rule.indicator} {rule.comparison} {bound} ({judged})",
-            str(rule.valid_from or "as its rows"),
-            _confidence(rule),
-        )
+        bound = f"level {rule.level}" if rule.limit is None else figures.with_unit(f"{rule.limit:g}", rule.unit)
+        judged = ", ".join(f"{interval} {severity}" for interval, severity in rule.severities.items())
+        since = str(rule.valid_from or "as its rows")
+        table.add_row(rule.id, f"{rule.indicator} {rule.comparison} {bound}", judged, since, _confidence(rule))
     out.print(table)
 
 
@@ -108,10 +107,17 @@ def rule(out: Console, catalogue: Catalogue, one: Rule) -> None:
 
 
 def _flat(model: BaseModel) -> dict[str, Any]:
-    fields = {name: getattr(model, name) for name in type(model).model_fields}
-    return {
-        name: f"{value.zh}\n{value.en}" if isinstance(value, Bilingual) else value for name, value in fields.items()
-    }
+    return {name: _said(getattr(model, name)) for name in type(model).model_fields}
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, Bilingual):
+        return f"{value.zh}\n{value.en}"
+    if isinstance(value, BaseModel):
+        return ", ".join(
+            f"{name} {said}" for name, said in value.model_dump(mode="json", exclude_defaults=True).items()
+        )
+    return value
 
 
 def record(out: Console, title: str, fields: Mapping[str, Any]) -> None:
@@ -124,18 +130,17 @@ def record(out: Console, title: str, fields: Mapping[str, Any]) -> None:
 
 
 def breaches(out: Console, events: pl.DataFrame, zone: ZoneInfo) -> None:
-    """List breach events, newest last."""
-    table = _table("Breach events", "breach", "facility", "rule", "", "value", "period", "judged", right=("value",))
+    """List breach events, the newest last."""
+    table = _table("Breach events", "breach", "facility and rule", "value", "period", right=("value",))
     for row in events.sort("at", "start").iter_rows(named=True):
         last_day = row["end"].astimezone(zone) - timedelta(microseconds=1)
+        value = figures.with_unit(f"{row['value']:,.3f}", row["unit"])
+        kind = _KINDS[row["kind"]] if row["severity"] == "breach" else f"{row['kind']} (warning)"
         table.add_row(
             row["breach_id"],
-            row["facility"],
-            f"{row['rule']} {row['scope']}".strip(),
-            _KINDS[row["kind"]] if row["severity"] == "breach" else f"{row['kind']} (warning)",
-            figures.with_unit(f"{row['value']:,.3f} (limit {row['comparison']} {row['limit']:g})", row["unit"]),
-            f"{row['start'].astimezone(zone):%Y-%m-%d} – {last_day:%Y-%m-%d}",
-            f"{row['at'].astimezone(zone):%Y-%m-%d %H:%M}",
+            f"{row['facility']} {row['scope']}\n{row['rule']}",
+            f"{value}\nlimit {row['comparison']} {row['limit']:g}",
+            f"{kind}\n{row['start'].astimezone(zone):%Y-%m-%d} – {last_day:%Y-%m-%d}",
         )
     out.print(table)
 

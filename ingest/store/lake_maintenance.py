@@ -14,8 +14,8 @@ from deltalake import DeltaTable
 from ingest.store.lake_query import newest
 from ingest.store.lake_table import DAY, Action, LakeTable, Snapshot, removal
 
-_SMALL = 100_000  # rows; a file below this always joins a merge
-_GROWTH = 4  # a larger file joins when the smaller ones hold a quarter of its rows: each row is rewritten rarely
+_SMALL = 100_000  # rows; a file up to this always joins a merge
+_GROWTH = 4  # a larger one joins when the smaller ones hold a quarter of its rows, so each row is rewritten rarely
 
 
 def maintain(table: LakeTable, at: datetime) -> int:
@@ -26,8 +26,7 @@ def maintain(table: LakeTable, at: datetime) -> int:
     merged = sum(files.height for files in mergeable(snapshot.files) if swap(table, files, at))
     handle = DeltaTable(table.folder)
     if merged:
-        handle.create_checkpoint()
-    handle.cleanup_metadata()
+        handle.create_checkpoint()  # the next commit drops the log before it
     # files that left the table an hour ago, and files of writers that died before their commit
     if any((table.folder / path).exists() for path in handle.vacuum(dry_run=True, full=True)):
         handle.vacuum(dry_run=False, full=True)
@@ -39,9 +38,9 @@ def mergeable(files: pl.DataFrame) -> Iterator[pl.DataFrame]:
     ranked = files.sort(DAY, "rows", "path").with_columns(
         smaller=(pl.col("rows").cum_sum() - pl.col("rows")).over(DAY),
     )
-    joins = pl.col("rows") <= pl.max_horizontal(pl.lit(_SMALL), pl.col("smaller") * _GROWTH)
-    # a file may join only where all smaller ones do, or it would be merged with files that hold next to nothing
-    chosen = ranked.filter(joins.cast(pl.Int8).cum_min().over(DAY) == 1)
+    worth = pl.col("rows") <= pl.max_horizontal(pl.lit(_SMALL), pl.col("smaller") * _GROWTH)
+    # the largest file that is worth it takes all smaller ones along
+    chosen = ranked.filter(worth.cast(pl.Int8).cum_max(reverse=True).over(DAY) == 1)
     return (group for group in chosen.partition_by(DAY, maintain_order=True) if group.height > 1)
 
 

@@ -222,8 +222,10 @@ def test_merging_leaves_one_sorted_file_a_day_that_holds_the_newest_rows_only(fo
         ([50_000, 60_000, 900_000], [50_000, 60_000]),  # 900,000 > 4 x 110,000
         ([100_000, 150_000, 900_000], [100_000, 150_000, 900_000]),  # 900,000 <= 4 x 250,000
         ([10, 2_000_000], []),
-        ([200_000, 200_000], []),  # nothing small to merge them with
-        ([1, 1, 500_000, 500_000], [1, 1]),
+        ([200_000, 200_000], [200_000, 200_000]),
+        ([10, 10, 150_000], [10, 10]),
+        ([10, 10, 150_000, 150_000], [10, 10, 150_000, 150_000]),  # small files do not keep large ones apart
+        ([10, 2_000_000, 9_000_000], []),
     ],
 )
 def test_a_large_file_is_rewritten_only_for_enough_new_rows(sizes: list[int], merged: list[int]) -> None:
@@ -344,7 +346,7 @@ def test_files_of_other_facilities_and_other_hours_are_not_read(folder: Path, la
 
 def test_rows_that_never_change_are_read_by_time_although_it_is_not_part_of_the_key(folder: Path, lake: Lake) -> None:
     refused = pl.DataFrame(
-        {"id": ["b", "a", "c"], "received": [NOON, NOON + DAY, NOON]}, schema_overrides={"received": TIME}
+        {"id": ["a", "b", "c"], "received": [NOON, NOON + DAY, NOON]}, schema_overrides={"received": TIME}
     ).select(
         pl.col(name) if name in ("id", "received") else pl.lit(None, dtype).alias(name)
         for name, dtype in QUARANTINE.schema.items()
@@ -352,7 +354,7 @@ def test_rows_that_never_change_are_read_by_time_although_it_is_not_part_of_the_
     lake.write("quarantine", refused)
     (other,) = (folder / "quarantine" / "day=2026-11-21").iterdir()
     other.write_bytes(b"no parquet")
-    assert lake.read("quarantine", Period(NOON, NOON + DAY))["id"].to_list() == ["b", "c"]
+    assert lake.read("quarantine", Period(NOON, NOON + DAY))["id"].to_list() == ["a", "c"]
 
 
 def test_one_facility_of_a_merged_day_is_read_alone(folder: Path, lake: Lake) -> None:
