@@ -30,7 +30,7 @@ class Publication(NamedTuple):
 @dataclass(frozen=True, slots=True, order=True)
 class Period:
     """
-    A half-open, aware span of time [start, end), kept in UTC: sums of a local time and a duration follow the wall clock.
+    A half-open, aware span of time [start, end), kept in UTC, where adding a duration is adding elapsed time.
 
     Raises:
         ValueError: a bound without a zone, or an end that is not after the start.

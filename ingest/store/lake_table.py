@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, TypeAlias
@@ -30,6 +30,7 @@ from ingest.schema import Table
 Action: TypeAlias = AddAction | RemoveAction
 
 DAY = "day"
+_FINE = ("15m", "1h")
 VERSION = "_version"
 _PROPERTIES = {
     "delta.logRetentionDuration": "interval 10 minutes",
@@ -50,8 +51,15 @@ def statistics(table: Table) -> list[str]:
 
 
 def day_of(table: Table) -> pl.Expr:
-    """The UTC date a row is filed under."""
-    return pl.col(table.time).dt.date().alias(DAY)
+    """
+    The UTC date a row is filed under.
+
+    Rows of a day and longer are few: a month of them shares one file, or a year of them would be thousands.
+    """
+    day = pl.col(table.time).dt.date()
+    if "interval" in table.schema:
+        day = pl.when(pl.col("interval").is_in(_FINE)).then(day).otherwise(day.dt.month_start())
+    return day.alias(DAY)
 
 
 @contextmanager
@@ -227,23 +235,23 @@ def removal(file: dict[str, Any], left: int) -> RemoveAction:
 
 def _stats(rows: pl.DataFrame, columns: Sequence[str]) -> str:
     """Delta's file statistics. Its times hold milliseconds: the greatest is rounded up, or a row would be missed."""
-    least = rows.select(pl.col(columns).min())
-    most = rows.select(pl.col(columns).max()).with_columns(
-        pl.selectors.datetime().dt.offset_by("999us").dt.truncate("1ms")
-    )
-    bounds = {"minValues": least, "maxValues": most}
-    return json.dumps(
-        {
-            "numRecords": rows.height,
-            **{
-                name: frame.select(
-                    pl.selectors.datetime().dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"), pl.selectors.string()
-                ).row(0, named=True)
-                for name, frame in bounds.items()
-            },
-            "nullCount": dict(zip(columns, rows.select(columns).null_count().row(0), strict=True)),
-        }
-    )
+    known = pl.col(columns)
+    least, most = known.min().name.prefix("minValues."), known.max().name.prefix("maxValues.")
+    found = rows.select(least, most, known.null_count().name.prefix("nullCount.")).row(0, named=True)
+    bounds: dict[str, dict[str, object]] = {"minValues": {}, "maxValues": {}, "nullCount": {}}
+    for name, value in found.items():
+        bound, _, column = name.partition(".")
+        bounds[bound][column] = _milliseconds(value, bound) if isinstance(value, datetime) else value
+    return json.dumps({"numRecords": rows.height, **bounds})
+
+
+def _milliseconds(moment: datetime, bound: str) -> str | None:
+    if bound == "maxValues":
+        try:
+            moment += timedelta(microseconds=-moment.microsecond % 1000)
+        except OverflowError:  # the last millisecond of time has none after it: a bound that is not known misses no row
+            return None
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def _sync(*paths: Path) -> None:

@@ -1,5 +1,6 @@
 """The jobs over a lake: watermarks, late data, a mail server that is away; and that running twice changes nothing."""
 
+import shutil
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -104,24 +105,34 @@ def post() -> Post:
     return Post()
 
 
-@pytest.fixture
-def context(tmp_path: Path, post: Post) -> Context:
-    folder = tmp_path / "registry"
-    folder.mkdir()
-    (folder / "centre.toml").write_text(CENTRE, "utf-8")
-    lake = Lake(tmp_path / "lake")
+def world(folder: Path, post: Post) -> Context:
+    lake = Lake(folder / "lake")
     return Context(lake, registries.load(folder), factors.load(), catalogue.load(), post, "peakwatch@example.org")
 
 
 @pytest.fixture
-def year(context: Context) -> Context:
-    """Twelve months at PUE 138 / 100 = 1.38, received in time."""
+def context(tmp_path: Path, post: Post) -> Context:
+    (tmp_path / "centre.toml").write_text(CENTRE, "utf-8")
+    return world(tmp_path, post)
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve months at PUE 138 / 100 = 1.38, received in time and computed: each test gets a copy."""
+    folder = tmp_path_factory.mktemp("computed")
+    (folder / "centre.toml").write_text(CENTRE, "utf-8")
+    context = world(folder, Post())
     context.store.write("readings", readings(YEAR.start, 365, total=138.0, it=100.0, received=YEAR.start))
-    return context
+    compute.over(context, YEAR, NOW)
+    return folder
 
 
-def everything(context: Context, at: datetime) -> None:
-    compute.over(context, YEAR, at)
+@pytest.fixture
+def year(computed: Path, tmp_path: Path, post: Post) -> Context:
+    return world(Path(shutil.copytree(computed, tmp_path / "year")), post)
+
+
+def tell(context: Context, at: datetime) -> None:
     judge.over(context, YEAR, at)
     announce.due(context, YEAR, at)
 
@@ -132,7 +143,7 @@ def events(context: Context, **match: str) -> list[tuple[str, str, str]]:
 
 
 def test_a_year_over_the_limit_opens_one_breach_and_tells_the_operator_once(year: Context, post: Post) -> None:
-    everything(year, NOW)
+    tell(year, NOW)
     assert events(year, severity="breach") == [("opened", "gd-13-pue", "12mo")]
     breach = open_breaches(year.store.read("breach_events")).filter(severity="breach").row(0, named=True)
     assert breach["value"] == pytest.approx(1.38)
@@ -144,31 +155,33 @@ def test_a_year_over_the_limit_opens_one_breach_and_tells_the_operator_once(year
 
 
 def test_everything_again_changes_nothing(year: Context, post: Post) -> None:
-    everything(year, NOW)
+    tell(year, NOW)
     tables = ("energy", "indicators", "breach_events", "notices")
     before = {name: year.store.read(name) for name in tables}
-    everything(year, NOW + timedelta(hours=1))
+    compute.over(year, YEAR, NOW + timedelta(hours=1))
+    tell(year, NOW + timedelta(hours=1))
     for name in tables:
         assert year.store.read(name).equals(before[name]), name
     assert len(post.sent) == 2
 
 
 def test_where_a_facility_stands_names_the_tightest_limit(year: Context) -> None:
-    everything(year, NOW)
+    tell(year, NOW)
     row = standing(year, YEAR, NOW).row(0, named=True)
     assert (row["indicator"], row["limit"], row["verdict"], row["open"]) == ("pue", 1.3, "breach", 2)
 
 
 def test_a_year_that_is_not_over_is_not_judged(year: Context) -> None:
-    everything(year, YEAR.end + timedelta(hours=1))
+    tell(year, YEAR.end + timedelta(hours=1))
     assert events(year, interval="12mo") == []
 
 
 def test_a_correction_withdraws_what_no_longer_holds(year: Context, post: Post) -> None:
-    everything(year, NOW)
+    tell(year, NOW)
     # the main meter was read in the wrong ratio: 118 kWh a day, PUE 1.18
     year.store.write("readings", readings(YEAR.start, 365, total=118.0, it=100.0, received=NOW))
-    everything(year, NOW + DAY)
+    compute.over(year, YEAR, NOW + DAY)
+    tell(year, NOW + DAY)
     assert events(year, interval="12mo", severity="breach") == [
         ("opened", "gd-13-pue", "12mo"),
         ("withdrawn", "gd-13-pue", "12mo"),
@@ -179,7 +192,7 @@ def test_a_correction_withdraws_what_no_longer_holds(year: Context, post: Post) 
 
 def test_a_mail_server_that_is_away_delays_the_notice_and_loses_none(year: Context, post: Post) -> None:
     post.fault = MailUnavailable("mail server is away")
-    everything(year, NOW)
+    tell(year, NOW)
     notices = year.store.read("notices")
     assert notices["status"].to_list() == ["failed"] * 2
     assert notices["error"].to_list() == ["mail server is away"] * 2
@@ -195,7 +208,7 @@ def test_a_mail_server_that_is_away_delays_the_notice_and_loses_none(year: Conte
 
 def test_a_refused_notice_is_given_up_and_the_others_are_sent(year: Context, post: Post) -> None:
     post.fault = MailError("550 no such user")
-    everything(year, NOW)
+    tell(year, NOW)
     post.fault = None
     announce.due(year, YEAR, NOW + DAY)
     assert post.sent == []
@@ -210,7 +223,7 @@ def test_a_notice_the_process_died_over_is_sent_again_as_the_same_mail(year: Con
 
     dying = Dies()
     with pytest.raises(KeyboardInterrupt):
-        everything(replace(year, mailer=dying), NOW)
+        tell(replace(year, mailer=dying), NOW)
     assert year.store.read("notices")["status"].to_list() == ["sending"]
     announce.due(year, YEAR, NOW + DAY)
     again = [message for message in post.sent if message["Message-ID"] == dying.sent[0]["Message-ID"]]
@@ -218,11 +231,12 @@ def test_a_notice_the_process_died_over_is_sent_again_as_the_same_mail(year: Con
 
 
 def test_a_slot_whose_reading_was_corrected_away_is_emptied(context: Context) -> None:
+    few = Period(YEAR.start, YEAR.start + 2 * DAY)
     context.store.write("readings", readings(YEAR.start, 2, total=138.0, it=100.0, received=NOW))
-    compute.over(context, YEAR, NOW)
+    compute.over(context, few, NOW)
     nothing = readings(YEAR.start, 1, total=float("nan"), it=float("nan"), received=NOW)
     context.store.write("readings", nothing)
-    compute.over(context, YEAR, NOW)
+    compute.over(context, few, NOW)
     days = context.store.read("energy", interval=["1d"], meter=["E"])
     assert days["quantity"].to_list() == [None, pytest.approx(138.0)]
     assert days["coverage"].to_list() == [0.0, 1.0]
@@ -259,17 +273,17 @@ def test_a_failed_run_is_recorded_and_looked_at_again(year: Context) -> None:
     def fail(*_: object) -> None:
         raise StoreUnavailable("lake is full")
 
-    broken = replace(JOBS["compute"], run=fail)
+    broken = replace(JOBS["judge"], run=fail)
     assert run(broken, year, NOW) is None
     row = year.store.read("runs").row(0, named=True)
     assert (row["outcome"], row["error"]) == ("failed", "lake is full")
-    done = run(JOBS["compute"], year, NOW + timedelta(minutes=15))
+    done = run(JOBS["judge"], year, NOW + timedelta(minutes=15))
     assert done is not None
     assert done.rows > 0
 
 
 def test_maintenance_leaves_what_is_read(year: Context) -> None:
-    everything(year, NOW)
+    tell(year, NOW)
     before = year.store.read("energy")
     done = run(JOBS["maintain"], year, NOW)
     assert done is not None
