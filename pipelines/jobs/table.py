@@ -30,7 +30,7 @@ JOBS: dict[str, Job] = {
         Job("compute", compute.due, cron="1-59/15 * * * *"),
         Job("judge", judge.due, cron="3-59/15 * * * *"),
         Job("announce", announce.due, cron="*/5 * * * *"),
-        Job("maintain", _maintain, cron="40 * * * *"),
+        Job("maintain", _maintain, cron="7-59/10 * * * *"),
     )
 }
 
