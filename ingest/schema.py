@@ -80,7 +80,7 @@ READINGS = Table(
         _text("unit", "the meter's registered unit; the payload's unit was converted to it"),
         Column("flags", pl.Int32(), "sum of: 1 unit was converted, 2 time taken from the message's default"),
         _text("gateway", "gateway that published it"),
-        _time("received", "when the collector received it"),
+        _time("received", "when the collector took it in hand, or handed it to the store again"),
     ),
 )
 
@@ -98,7 +98,7 @@ ACTIVITY = Table(
         _number("quantity", "output in `unit`"),
         _text("unit", "the product's registered unit"),
         _text("gateway", "gateway that published it"),
-        _time("received", "when the collector received it"),
+        _time("received", "when the collector took it in hand, or handed it to the store again"),
     ),
 )
 
@@ -116,7 +116,7 @@ QUARANTINE = Table(
         Column("item", pl.Int32(), "index of the refused item in the payload; -1 for the whole payload"),
         _text("reason", "reason code"),
         _text("sentence", "what was found, what is wanted"),
-        _time("received", "when the collector received it"),
+        _time("received", "when the collector took it in hand, or handed it to the store again"),
     ),
 )
 

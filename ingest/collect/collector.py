@@ -11,7 +11,7 @@ import random
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from time import monotonic, sleep
 
 import polars as pl
@@ -22,6 +22,7 @@ from ingest.collect.subscription import Delivery, Subscription
 from ingest.decode.payload import decode
 from ingest.errors import StoreUnavailable
 from ingest.registry import Registry
+from ingest.schema import TIME
 from ingest.screen import AHEAD, Screened, screen
 from ingest.store.base import Store
 
@@ -166,6 +167,8 @@ class Collector:
             if stop.wait(seconds):
                 return None
             wait = min(2 * wait, _LONGEST_WAIT)
+            # whoever looks for what is new looks by the time of receipt: rows that had to wait must not look old
+            rows = rows.with_columns(received=pl.lit(self._subscription.clock().astimezone(UTC), TIME))
 
     def _count(self, **more: int) -> None:
         # one writer, and the tally is replaced as a whole: whoever reads it sees one moment

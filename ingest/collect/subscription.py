@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import datetime
 from queue import Empty, Full, Queue
 from time import monotonic
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from paho.mqtt import client as paho
 from paho.mqtt.reasoncodes import ReasonCode
@@ -21,6 +21,10 @@ from ingest.model import Message
 
 _SESSION = 7 * 24 * 3600  # [s] what an absent collector has not acked is kept this long
 _POLL = 0.2  # [s]
+
+
+# topic, payload, retained, connection, mid
+_Waiting: TypeAlias = tuple[str, bytes, bool, int, int]
 
 
 class Delivery(NamedTuple):
@@ -55,15 +59,15 @@ class Subscription(Link):
         Args:
             broker: where to connect.
             client_id: stable name of this collector: the broker keeps what it has not acked under it.
-            clock: stamps what is received.
+            clock: stamps what is taken.
             in_flight: how many messages may wait for an ack. At least the collector's batch.
             group: share the messages among all collectors of this group; empty for all messages.
         """
         super().__init__(broker, client_id, session=_SESSION, in_flight=in_flight)
         prefix = f"$share/{group}/{PREFIX}" if group else PREFIX
         self._topics = [(f"{prefix}/+/+/{kind}", 1) for kind in KINDS]
-        self._clock = clock
-        self._queue: Queue[Delivery] = Queue(self._in_flight)
+        self.clock = clock
+        self._queue: Queue[_Waiting] = Queue(self._in_flight)
         self._closing = False
         self._received = 0
         self._acked = 0
@@ -76,13 +80,22 @@ class Subscription(Link):
         return self._received - self._acked
 
     def take(self, limit: int, age: float) -> list[Delivery]:
-        """Take messages until there are `limit` or `age` seconds have passed, whichever comes first."""
-        deliveries: list[Delivery] = []
+        """
+        Take messages until there are `limit` or `age` seconds have passed, whichever comes first.
+
+        A message counts as received now: one that waited here while the store was away must not look old to whoever
+        looks for what is new.
+        """
+        taken: list[_Waiting] = []
         end = monotonic() + age
         with suppress(Empty):
-            while len(deliveries) < limit:
-                deliveries.append(self._queue.get(timeout=max(0.0, end - monotonic())))
-        return deliveries
+            while len(taken) < limit:
+                taken.append(self._queue.get(timeout=max(0.0, end - monotonic())))
+        now = self.clock()
+        return [
+            Delivery(Message(topic, payload, now, retained), connection, mid)
+            for topic, payload, retained, connection, mid in taken
+        ]
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Ack what is stored. The ack of a lost connection is dropped: the broker sends the message again."""
@@ -122,13 +135,13 @@ class Subscription(Link):
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""
-        taken = Message(topic, bytes(message.payload), self._clock(), message.retain)
-        delivery = Delivery(taken, self._connection, message.mid if message.qos else 0)
+        mid = message.mid if message.qos else 0
+        waiting: _Waiting = (topic, bytes(message.payload), message.retain, self._connection, mid)
         self._received += 1
         waits = True
         while waits and not self._closing:
             with suppress(Full):
-                self._queue.put(delivery, timeout=_POLL)
+                self._queue.put(waiting, timeout=_POLL)
                 waits = False
 
     def _on_subscribe(self, _: object, __: object, ___: int, reasons: list[ReasonCode], ____: object) -> None:

@@ -14,12 +14,17 @@ from ingest.schema import BREACH_EVENTS, INDICATORS
 from ingest.store.base import Store
 from pipelines.jobs.context import Context, Done
 from rules import evaluate, lifecycle
+from rules.model import Interval
 
 # the last readings of a period come in after its end; a verdict in the same minute would rest on an incomplete period
 SETTLING = timedelta(hours=6)
 
-# the longest interval an indicator has: twelve months
-_LONGEST = timedelta(days=366)
+# how far before its end a period of each interval may start
+_LONGEST: dict[Interval, timedelta] = {
+    "1d": timedelta(days=1, hours=1),
+    "1mo": timedelta(days=31, hours=1),
+    "12mo": timedelta(days=366, hours=1),
+}
 
 
 def verdicts(context: Context, period: Period, at: datetime) -> pl.DataFrame:
@@ -29,10 +34,14 @@ def verdicts(context: Context, period: Period, at: datetime) -> pl.DataFrame:
     Returns:
         VERDICTS rows (rules.evaluate), one for each rule and indicator row it binds.
     """
-    span = Period(period.start - _LONGEST, period.end)
-    names = list(context.registry.facilities)
-    rows = context.store.read(INDICATORS.name, span, facility=names)
-    settled = rows.filter(
+    judged = {(rule.indicator, each) for rule in context.catalogue.rules.values() for each in rule.severities}
+    rows = [pl.DataFrame(schema=INDICATORS.schema)]
+    for interval, longest in _LONGEST.items():
+        wanted = [indicator for indicator, each in judged if each == interval]
+        span = Period(period.start - longest, period.end)
+        names = list(context.registry.facilities)
+        rows.append(context.store.read(INDICATORS.name, span, facility=names, indicator=wanted, interval=[interval]))
+    settled = pl.concat(rows).filter(
         pl.col("end").is_between(period.start, period.end, closed="right"),
         pl.col("end") <= (at - SETTLING).astimezone(UTC),
     )
@@ -59,7 +68,7 @@ def due(context: Context, news: Period, at: datetime) -> Done:
     touched = _touched(context.store, news)
     starts = [news.start - SETTLING - timedelta(days=1), *(span.start for span in touched)]
     # a month or a year that holds a touched day may end after it
-    return over(context, Period(min(starts), max([at, *(span.end + _LONGEST for span in touched)])), at)
+    return over(context, Period(min(starts), max([at, *(span.end + _LONGEST["12mo"] for span in touched)])), at)
 
 
 def _touched(store: Store, news: Period) -> list[Period]:

@@ -19,7 +19,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("demo") / "demo"
     with pytest.MonkeyPatch.context() as patch, cli.out.capture() as said:
         patch.setattr(sys, "argv", ["peakwatch", "demo", "--folder", str(folder), "--registry", str(SAMPLES)])
-        with pytest.raises(SystemExit, match="^0$"):
+        with pytest.raises(SystemExit, match=r"^0$"):
             cli.main()
     return folder, said.get()
 

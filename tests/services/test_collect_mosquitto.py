@@ -6,7 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -115,11 +115,15 @@ def test_while_the_store_is_away_nothing_is_acked_and_then_everything_is_stored_
         tally = collector.tally
         assert (tally.stored, tally.received, tally.pending) == (0, tally.pending, tally.received)
         assert tally.pending <= 10
+        later = NOW + timedelta(hours=3)
+        subscription.clock = lambda: later
         store.reachable = True
         assert collector.idle(0.3, timeout=20)
         assert subscription.unacked == 0
     assert (collector.tally.stored, collector.tally.duplicate, collector.tally.pending) == (15, 0, 0)
     assert minutes(lake) == list(range(15))
+    # a job that looked for what was received up to an hour ago finds all of it
+    assert set(lake.read("readings")["received"]) == {later}
 
 
 def test_stopped_while_the_store_is_away_it_acks_nothing_and_the_next_one_gets_it_all(
@@ -156,7 +160,7 @@ def test_a_store_that_refuses_for_good_stops_the_collector_and_loses_nothing(
 
 KILLED = """
 import sys, time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from ingest.collect.mqtt import Broker
 from ingest.collect.subscription import Subscription
