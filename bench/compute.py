@@ -94,15 +94,14 @@ def measure(count: int, late: timedelta) -> list[float]:
 
 def main() -> None:
     """Print the table."""
-    print(
-        f"{'meters':>8} {'readings':>11} {'floor':>8} {'steps':>8} {'slots':>8} {'valued':>8} {'1h, 1d':>8} {'all':>8} {'readings/s':>12}"
-    )
+    stages = " ".join(f"{name:>8}" for name in ("floor", "steps", "slots", "valued", "1h, 1d", "all"))
+    print(f"{'meters':>8} {'readings':>11} {stages} {'readings/s':>12}")
     for count in (10_000, 100_000):
         for late in (timedelta(0), timedelta(seconds=67)):
-            floor, *stages = measure(count, late)
+            floor, *parts = measure(count, late)
             name = f"{count}{'*' if late else ' '}"
-            figures = " ".join(f"{seconds:8.2f}" for seconds in (floor, *stages, sum(stages)))
-            print(f"{name:>8} {count * 98:>11,} {figures} {count * 98 / sum(stages):>12,.0f}")
+            figures = " ".join(f"{seconds:8.2f}" for seconds in (floor, *parts, sum(parts)))
+            print(f"{name:>8} {count * 98:>11,} {figures} {count * 98 / sum(parts):>12,.0f}")
     print("* read 67 s after the quarter hour. Seconds, best of three.")
     print(f"largest resident memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB")
 
