@@ -6,7 +6,7 @@ MADE := .venv/.made
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo test check docs bench lock servers clean
+.PHONY: help env demo test check accept docs bench lock servers clean
 
 help: env  ## build the environment in .venv, then show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ check: env  ## lint, format, types, import contracts, generated pages; no test
 
 servers:  ## unpack mosquitto and influxdb into .servers for the tests
 	@deploy/servers.sh
+
+accept: env  ## write what the golden cases of tests/cases expect anew
+	@PEAKWATCH_ACCEPT=1 $(BIN)/pytest --quiet tests/cases
+	@git --no-pager diff --stat tests/cases
 
 docs: env  ## write docs/tables.md and docs/rules.md anew
 	@$(BIN)/python docs/generate.py

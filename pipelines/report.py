@@ -14,21 +14,14 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import polars as pl
-from jinja2 import PackageLoader, StrictUndefined, select_autoescape
-from jinja2.sandbox import SandboxedEnvironment
 from markupsafe import Markup
 
 from ingest.errors import ConfigurationError
 from ingest.model import Text
 from pipelines.notify import figures
+from pipelines.templating import environment
 
-_TEMPLATES = SandboxedEnvironment(
-    loader=PackageLoader("pipelines"),
-    autoescape=select_autoescape(["html"]),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = environment("pipelines")
 
 _WIDTH, _HEIGHT = 690, 230
 _INK, _QUIET, _FAINT = "#1d2730", "#5b6a77", "#dfe5ea"

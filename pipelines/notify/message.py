@@ -15,22 +15,14 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from typing import Any
 
-from jinja2 import PackageLoader, StrictUndefined, select_autoescape
-from jinja2.sandbox import SandboxedEnvironment
-
 from ingest.errors import WorkError
 from ingest.model import Text
 from ingest.registry import Contact, Facility
 from pipelines.notify.notice import Notice, clean, notice, say
+from pipelines.templating import environment
 from rules.model import Document, Rule
 
-_TEMPLATES = SandboxedEnvironment(
-    loader=PackageLoader("pipelines.notify"),
-    autoescape=select_autoescape(["html"]),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = environment("pipelines.notify")
 
 # dark enough for white text on them and for themselves on white (WCAG 2.1 AA, 4.5:1)
 _COLOURS = {
