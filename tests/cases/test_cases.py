@@ -3,7 +3,7 @@ Golden cases: a folder in, a folder out. A bug that was mended becomes a folder.
 
     registry/*.toml, readings.csv with map.toml, case.toml (from, to, at) -> the whole line but the broker -> expected/
 
-expected/ holds any of TABLE.csv and mails.txt; `make accept` writes those that are there anew (a new one starts empty), and
+expected/ holds any of TABLE.csv and mails.txt. `make accept` writes those that are there anew (a new one starts empty);
 the difference is read before it is committed.
 """
 
