@@ -3,7 +3,7 @@ Compute: readings of a period -> energy per slot, hour, day and month -> indicat
 
     readings (and the nearest ones outside) -> steps -> slots -> energy 15m -> 1h -> 1d -> 1mo -> indicators
 
-Works on whole days of the facility's zone, month by month, so that memory is bounded by one month of one zone.
+Works on whole days of the facility's zone, on so many facilities and days at once that memory stays bounded.
 Running it again over the same readings changes nothing; a slot that lost its energy (a corrected reading made its step
 unattributable) is emptied, never left standing.
 """
@@ -21,7 +21,7 @@ from ingest.store.base import Store
 from pipelines import energy, periods, registers
 from pipelines.indicators import table
 from pipelines.jobs.context import Context, Done
-from pipelines.jobs.windows import around, cut, days_of, dirty
+from pipelines.jobs.windows import around, cut, days_of, dirty, portions
 
 # readings reach the store after they were received; what a run may have missed for that, the next one looks at again
 OVERLAP = timedelta(hours=1)
@@ -72,16 +72,24 @@ def _window(context: Context, registry: Registry, window: Period, at: datetime) 
     """Compute facilities of one zone over whole days of one month."""
     zone, names, store = _zone(registry), list(registry.facilities), context.store
     (month,) = periods.months(window, zone)
-    steps = registers.steps(around(store, registry.meters, window, at), registry.meters, registry.exchanges)
-    slots = energy.to_energy(energy.slots(steps, window), registry.meters, registry.facts, context.factors)
-    hours = energy.roll_up(slots, "1h", zone)
-    fine = pl.concat([slots, hours, energy.roll_up(hours, "1d", zone)])
-    rows = _settle(store, fine, window, intervals=["15m", "1h", "1d"], facilities=names)
+    rows = sum(
+        _days(context, registry, portion, at) for portion in portions(window, zone, meters=registry.meters.height)
+    )
     days = store.read(ENERGY.name, month, facility=names, interval=["1d"])
     rows += _settle(store, energy.roll_up(days, "1mo", zone), month, intervals=["1mo"], facilities=names)
     rows += _indicators(context, registry, window, at)
     context.advance(1)
     return Done(rows, window)
+
+
+def _days(context: Context, registry: Registry, window: Period, at: datetime) -> int:
+    """Compute slots, hours and days."""
+    zone, names, store = _zone(registry), list(registry.facilities), context.store
+    steps = registers.steps(around(store, registry.meters, window, at), registry.meters, registry.exchanges)
+    slots = energy.to_energy(energy.slots(steps, window), registry.meters, registry.facts, context.factors)
+    hours = energy.roll_up(slots, "1h", zone)
+    fine = pl.concat([slots, hours, energy.roll_up(hours, "1d", zone)])
+    return _settle(store, fine, window, intervals=["15m", "1h", "1d"], facilities=names)
 
 
 def _indicators(context: Context, registry: Registry, window: Period, at: datetime) -> int:

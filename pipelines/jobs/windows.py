@@ -17,7 +17,11 @@ from ingest.model import Period
 from ingest.registry import Registry
 from ingest.schema import READINGS
 from ingest.store.base import Store
-from pipelines.periods import midnight
+from pipelines import periods
+from pipelines.periods import between, midnight
+
+# meters times days that are worked on at once: about a million slots, which is what bounds the memory
+_MOST = 10_000
 
 # a register silent for longer is not bridged: its advance cannot be attributed to any month with honesty
 REACH = timedelta(days=64)
@@ -38,7 +42,7 @@ def cut(days: Mapping[str, set[date]], registry: Registry) -> Iterator[tuple[Per
     Cut days into windows: consecutive days of one zone and one month that concern the same facilities.
 
     Yields:
-        The window (whole local days) and its facilities, in the order of time for each zone.
+        The window (whole local days) and as many of its facilities as fit into memory, in the order of time.
     """
     by_zone: dict[str, dict[date, set[str]]] = defaultdict(lambda: defaultdict(set))
     for name, dates in days.items():
@@ -50,8 +54,32 @@ def cut(days: Mapping[str, set[date]], registry: Registry) -> Iterator[tuple[Per
             first = first or day
             following = day + _DAY
             if following.month != day.month or concerned.get(following) != concerned[day]:
-                yield Period(midnight(first, zone), midnight(following, zone)), sorted(concerned[day])
+                window = Period(midnight(first, zone), midnight(following, zone))
+                yield from ((window, share) for share in _shares(sorted(concerned[day]), registry))
                 first = None
+
+
+def _shares(names: list[str], registry: Registry) -> Iterator[list[str]]:
+    """Part facilities into shares of at most as many meters as fit; a facility is never parted."""
+    share: list[str] = []
+    meters = 0
+    for name in names:
+        count = len(registry.facilities[name].meter)
+        if share and meters + count > _MOST:
+            yield share
+            share, meters = [], 0
+        share.append(name)
+        meters += count
+    yield share
+
+
+def portions(window: Period, zone: ZoneInfo, *, meters: int) -> Iterator[Period]:
+    """Part a window into runs of whole days that fit into memory."""
+    days = periods.days(window, zone)
+    size = max(1, _MOST // meters)
+    for first in range(0, len(days), size):
+        part = days[first : first + size]
+        yield Period(part[0].start, part[-1].end)
 
 
 def around(store: Store, meters: pl.DataFrame, window: Period, at: datetime) -> pl.DataFrame:
@@ -85,27 +113,37 @@ def dirty(store: Store, registry: Registry, received: Period, at: datetime) -> d
     """
     fresh = store.read(READINGS.name, received, on="received", facility=list(registry.facilities))
     days: dict[str, set[date]] = defaultdict(set)
-    for (name,), rows in fresh.group_by("facility"):
-        zone = registry.facilities[str(name)].zone
-        for first, last in _stretches(rows["time"].dt.convert_time_zone(zone.key).dt.date().unique().sort().to_list()):
-            span = Period(midnight(first, zone), midnight(last + _DAY, zone))
-            days[str(name)] |= days_of(_with_neighbours(store, rows, span, at), zone)
+    for zone, names in registry.by_zone().items():
+        own = fresh.filter(pl.col("facility").is_in(names))
+        for span, facilities in _stretches(own, zone).items():
+            inside = pl.col("time").is_between(span.start, span.end, closed="left")
+            meters = own.filter(inside, pl.col("facility").is_in(facilities)).select(_METER).unique()
+            for name, touched in _with_neighbours(store, meters, span, at):
+                days[name] |= days_of(touched, zone)
     return days
 
 
-def _with_neighbours(store: Store, rows: pl.DataFrame, span: Period, at: datetime) -> Period:
-    meters = rows.filter(pl.col("time").is_between(span.start, span.end, closed="left")).select(_METER).unique()
-    before = _last_before(store, meters, span.start)["time"].to_list()
-    after = _first_from(store, meters, span.end, at)["time"].to_list()
-    return Period(min([span.start, *before]), max([span.end, *after]))
+def _stretches(rows: pl.DataFrame, zone: ZoneInfo) -> dict[Period, list[str]]:
+    """Return runs of consecutive local dates with readings, and the facilities that have this very run."""
+    local = rows.select("facility", day=pl.col("time").dt.convert_time_zone(zone.key).dt.date()).unique()
+    gap = (pl.col("day").diff() != _DAY).fill_null(value=True)
+    runs = (
+        local.sort("facility", "day")
+        .with_columns(run=gap.cum_sum().over("facility"))
+        .group_by("facility", "run")
+        .agg(first=pl.min("day"), last=pl.max("day"))
+        .group_by("first", "last")
+        .agg("facility")
+    )
+    return {between(first, last, zone): names for first, last, names in runs.iter_rows()}
 
 
-def _stretches(dates: list[date]) -> Iterator[tuple[date, date]]:
-    first = dates[0] if dates else None
-    for day, following in zip(dates, [*dates[1:], None], strict=True):
-        if first and following != day + _DAY:
-            yield first, day
-            first = following
+def _with_neighbours(store: Store, meters: pl.DataFrame, span: Period, at: datetime) -> Iterator[tuple[str, Period]]:
+    """Give each facility the span, widened to the nearest readings of its meters outside."""
+    edges = pl.concat([_last_before(store, meters, span.start), _first_from(store, meters, span.end, at)])
+    reach = edges.group_by("facility").agg(first=pl.min("time"), last=pl.max("time"))
+    for name, first, last in meters.select("facility").unique().join(reach, on="facility", how="left").iter_rows():
+        yield name, Period(min(first or span.start, span.start), max(last or span.end, span.end))
 
 
 def _last_before(store: Store, meters: pl.DataFrame, edge: datetime) -> pl.DataFrame:

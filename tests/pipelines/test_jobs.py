@@ -16,7 +16,7 @@ from ingest.model import Period
 from ingest.schema import READINGS
 from ingest.store.lake import Lake
 from pipelines import factors
-from pipelines.jobs import announce, compute, judge
+from pipelines.jobs import announce, compute, judge, windows
 from pipelines.jobs.context import Context
 from pipelines.jobs.table import JOBS, run, watermark
 from pipelines.overview import standing
@@ -240,6 +240,24 @@ def test_a_slot_whose_reading_was_corrected_away_is_emptied(context: Context) ->
     days = context.store.read("energy", interval=["1d"], meter=["E"])
     assert days["quantity"].to_list() == [None, pytest.approx(138.0)]
     assert days["coverage"].to_list() == [0.0, 1.0]
+
+
+def test_how_much_is_worked_on_at_once_changes_no_figure(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = readings(YEAR.start, 40, total=138.0, it=100.0, received=NOW)
+    period = Period(YEAR.start, YEAR.start + 40 * DAY)
+    for file in range(2):
+        name = f"twin-{file}"
+        (tmp_path / f"{name}.toml").write_text(CENTRE.replace('id = "centre"', f'id = "{name}"'), "utf-8")
+    found = []
+    for most in (10_000, 5, 1):
+        monkeypatch.setattr(windows, "_MOST", most)
+        lake = Lake(tmp_path / f"lake-{most}")
+        lake.write("readings", pl.concat([days, days.with_columns(facility=pl.lit("twin-1"))]))
+        compute.over(replace(context, store=lake, registry=registries.load(tmp_path)), period, NOW)
+        found.append((lake.read("energy"), lake.read("indicators")))
+    assert all(energy.equals(found[0][0]) and rows.equals(found[0][1]) for energy, rows in found[1:])
 
 
 def test_the_scheduled_jobs_follow_the_readings_and_their_own_watermarks(context: Context, post: Post) -> None:
