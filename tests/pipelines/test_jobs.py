@@ -245,8 +245,9 @@ def test_a_slot_whose_reading_was_corrected_away_is_emptied(context: Context) ->
 def test_how_much_is_worked_on_at_once_changes_no_figure(
     context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    days = readings(YEAR.start, 40, total=138.0, it=100.0, received=NOW)
-    period = Period(YEAR.start, YEAR.start + 40 * DAY)
+    first = midnight(2025, 10, 29)
+    days = readings(first, 5, total=138.0, it=100.0, received=NOW)
+    period = Period(first, first + 5 * DAY)
     for file in range(2):
         name = f"twin-{file}"
         (tmp_path / f"{name}.toml").write_text(CENTRE.replace('id = "centre"', f'id = "{name}"'), "utf-8")
