@@ -62,9 +62,10 @@ def rules(catalogue: Catalogue) -> str:
         f"Every rule PeakWatch judges by, with where it stands and how sure we are of it. {len(catalogue.rules)} rules "
         f"and {len(catalogue.limits)} limit rows of {len(catalogue.documents)} documents; catalogue version "
         f"`{catalogue.version}`.",
-        "Confidence: V1 read in the document itself or a full transcription of it, V in a reliable secondary source, S "
-        "in a summary, RECALLED from memory. Only V1 and V raise an enforceable breach before the operator has "
-        "confirmed the rule; the others are shown and warn.",
+        "Confidence: V1 read in a transcription that gives standard, page or table; V in a public text that quotes "
+        "the document, or in several that agree; S in one weaker source; RECALLED without a source text. No figure "
+        "was read in an official document. Only V1 and V raise an enforceable breach before the operator has "
+        "confirmed the rule; the others are shown and raise nothing enforceable.",
         *(part for document in catalogue.documents.values() for part in _document(document, catalogue)),
     )
 
@@ -105,10 +106,10 @@ def _rule(rule: Rule) -> Iterator[str]:
         if rule.limit is None
         else f"{rule.limit:g} {rule.unit if rule.unit != '1' else ''}".strip()
     )
+    judged = ", ".join(f"{interval} ({severity})" for interval, severity in rule.severities.items())
     facts = [
         ("clause", f"{rule.clause.en} ({rule.clause.zh})"),
-        ("judged", f"`{rule.indicator}` over {rule.interval} {rule.comparison} {bound}"),
-        ("severity", rule.severity),
+        ("judged", f"`{rule.indicator}` {rule.comparison} {bound}, over {judged}"),
         ("at least metered", f"{rule.min_coverage:.0%}"),
         ("in force", _span(rule.valid_from, rule.valid_to)),
         ("binds", _scope(rule.applies)),

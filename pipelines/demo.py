@@ -11,12 +11,14 @@ import email.policy
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from email.message import EmailMessage
 from functools import partial
 from pathlib import Path
+from time import monotonic, sleep
 from zoneinfo import ZoneInfo
 
 from rich.console import Console
@@ -24,7 +26,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ingest.collect.broker import EmbeddedBroker
 from ingest.collect.collector import Collector, Tally
-from ingest.collect.mqtt import Broker
 from ingest.collect.publish import publish
 from ingest.collect.simulate import simulate
 from ingest.collect.subscription import Subscription
@@ -42,7 +43,7 @@ MONTHS = Period(datetime(2025, 10, 1, tzinfo=_ZONE), datetime(2026, 11, 1, tzinf
 SEED = 1
 
 _MARK = ".peakwatch-demo"
-_PATIENCE = 60.0  # [s]
+_PATIENCE, _POLL = 60.0, 0.05  # [s]
 
 
 def fresh(folder: Path) -> None:
@@ -108,37 +109,37 @@ def _step(progress: Progress, title: str, total: int | None) -> Iterator[Callabl
 def _collect(context: Context, step: Step) -> Tally:
     """Publish the simulated months to an embedded broker and collect them into the store."""
     sent = list(simulate(context.registry, MONTHS, seed=SEED))
-    with EmbeddedBroker() as embedded, _collector(context, embedded.broker) as collector:
+    with (
+        EmbeddedBroker() as embedded,
+        Subscription(embedded.broker, "peakwatch-demo-collector", clock=lambda: NOW) as subscription,
+        _collector(context, subscription) as collector,
+    ):
         with step("publish and collect", len(sent)) as advance:
             publish(embedded.broker, sent, client_id="peakwatch-demo-meters", advance=advance)
-            if not collector.idle(0.5, timeout=_PATIENCE):
-                raise WorkError(f"the collector did not come to rest within {_PATIENCE:g} s of the last message")
+            _wait_for(subscription, len(sent))
         return collector.tally
 
 
+def _wait_for(subscription: Subscription, count: int) -> None:
+    end = monotonic() + _PATIENCE
+    while subscription.acked < count:
+        if monotonic() > end:
+            raise WorkError(f"{subscription.acked} of {count} messages were stored {_PATIENCE:g} s after the last one")
+        sleep(_POLL)
+
+
 @contextmanager
-def _collector(context: Context, broker: Broker) -> Iterator[Collector]:
+def _collector(context: Context, subscription: Subscription) -> Iterator[Collector]:
     """Run a collector in a thread; what ends it early is raised here."""
+    collector = Collector(context.store, context.registry, subscription)
     stop = threading.Event()
-    faults: list[WorkError] = []
-
-    def run() -> None:
-        try:
-            collector.run(stop)
-        except WorkError as error:
-            faults.append(error)
-
-    with Subscription(broker, "peakwatch-demo-collector", clock=lambda: NOW) as subscription:
-        collector = Collector(context.store, context.registry, subscription)
-        thread = threading.Thread(target=run, name="collector")
-        thread.start()
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(collector.run, stop)
         try:
             yield collector
         finally:
             stop.set()
-            thread.join()
-    if faults:
-        raise faults[0]
+            running.result()
 
 
 def _a_breach(context: Context, outbox: Path) -> EmailMessage:

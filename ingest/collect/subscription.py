@@ -79,6 +79,11 @@ class Subscription(Link):
         """How many messages this process has received and not acked."""
         return self._received - self._acked
 
+    @property
+    def acked(self) -> int:
+        """How many messages were acked, or were so before a connection was lost."""
+        return self._acked
+
     def take(self, limit: int, age: float) -> list[Delivery]:
         """
         Take messages until there are `limit` or `age` seconds have passed, whichever comes first.
