@@ -55,14 +55,15 @@ def facility(name: str, zone: str, *, period: str, first: date, meters: list[dic
 
 
 @pytest.fixture
-def replayed(mosquitto, subscribe, collecting, tmp_path):
+def replayed(mosquitto, subscribe, collecting, wait_until, tmp_path):
     """Replay a file through mosquitto into a lake, compute, and return the stored readings and the monthly energy."""
 
     def run(file: Path, mapping: Mapping, registry: Registry, half_year: Period) -> tuple[pl.DataFrame, pl.DataFrame]:
         store = Lake(tmp_path / "lake")
-        with collecting(subscribe(mosquitto.broker), store, registry) as collector:
-            publish(mosquitto.broker, publications([file], mapping), client_id="replay")
-            assert collector.idle(0.5, timeout=60)
+        subscription = subscribe(mosquitto.broker)
+        with collecting(subscription, store, registry) as collector:
+            sent = publish(mosquitto.broker, publications([file], mapping), client_id="replay")
+            wait_until(lambda: subscription.acked == sent, seconds=60)
         assert collector.tally.whole
         assert (collector.tally.quarantined, collector.tally.duplicate) == (0, 0)
         readings = store.read("readings")
