@@ -94,8 +94,8 @@ def measure(count: int, late: timedelta) -> list[float]:
 
 def main() -> None:
     """Print the table."""
-    stages = " ".join(f"{name:>8}" for name in ("floor", "steps", "slots", "valued", "1h, 1d", "all"))
-    print(f"{'meters':>8} {'readings':>11} {stages} {'readings/s':>12}")
+    titles = " ".join(f"{title:>8}" for title in ("floor", "steps", "slots", "valued", "1h, 1d", "all"))
+    print(f"{'meters':>8} {'readings':>11} {titles} {'readings/s':>12}")
     for count in (10_000, 100_000):
         for late in (timedelta(0), timedelta(seconds=67)):
             floor, *parts = measure(count, late)

@@ -51,7 +51,8 @@ def slots(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
     last = _EPOCH + (period.end - _EPOCH) // SLOT * SLOT
     pieces = steps.filter(
         pl.lit(first < last), pl.col("quantity").is_not_null(), pl.col("end") > first, pl.col("start") < last
-    ).with_columns(slot=pl.col("start").dt.truncate(SLOT), seconds=_seconds(_SPAN))
+    )
+    pieces = pieces.drop("kind").with_columns(slot=pl.col("start").dt.truncate(SLOT), seconds=_seconds(_SPAN))
     if not pieces.select((pl.col("end") <= pl.col("slot") + SLOT).all()).item():
         pieces = _spread(pieces, first, last).sort("facility", "meter", "slot", maintain_order=True)
     sums = {

@@ -17,6 +17,7 @@ from ingest.collect.mqtt import Broker
 from ingest.errors import BrokerError, ConfigurationError, Problem
 
 _HOST = "127.0.0.1"
+_MOMENT = 0.01  # [s]
 _CONFIG = {
     "listeners": {"default": {"type": "external"}},
     "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
@@ -74,7 +75,7 @@ class EmbeddedBroker:
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(lambda *_: None)  # a client that hangs up is no news
-        broker = amqtt.Broker(_CONFIG)
+        broker = _lossless(amqtt.Broker)(_CONFIG)
         await broker.start()
         try:
             # a listener of our own: it knows the port it got, and amqtt does not tell a port in use from other faults
@@ -88,6 +89,30 @@ class EmbeddedBroker:
             await self._stop.wait()
             server.close()
         await broker.shutdown()
+
+
+def _lossless(broker: Any) -> Any:
+    """
+    Make amqtt pass on what it has acked.
+
+    amqtt acks a message when it comes in and forgets what it has not passed on yet when the publisher leaves: here, a
+    client has left once its messages are passed on.
+    """
+
+    class Lossless(broker):  # type: ignore[misc]
+        async def _client_message_loop(self, client_session: Any, handler: Any) -> None:
+            leaves = handler.wait_disconnect
+
+            async def leaves_with_nothing_left() -> Any:
+                left = await leaves()
+                while not client_session.delivered_message_queue.empty():
+                    await asyncio.sleep(_MOMENT)
+                return left
+
+            handler.wait_disconnect = leaves_with_nothing_left
+            await super()._client_message_loop(client_session, handler)
+
+    return Lossless
 
 
 def _load() -> Any:

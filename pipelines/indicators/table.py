@@ -23,8 +23,6 @@ from pipelines.indicators.intensity import intensity
 from pipelines.indicators.parts import World, wanted_parts
 from pipelines.indicators.pue import pue
 
-INTERVALS = ("1d", "1mo", "12mo")
-
 
 @dataclass(frozen=True, slots=True)
 class Indicator:

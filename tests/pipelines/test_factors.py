@@ -75,6 +75,19 @@ def test_the_newest_published_grid_factor_of_the_region_holds(division: str, day
     }
 
 
+def test_the_factor_of_the_region_goes_before_a_newer_one_of_the_country(tmp_path: Path) -> None:
+    row = (
+        '[[co2_published]]\ncarrier = "electricity"\nunit = "kWh"\nregion = "{}"\nkg_co2 = {}\nvalid_from = {}\n'
+        'document = "d"\nsource = "s"\nconfidence = "V"\n'
+    )
+    rows = [("", 0.5, "2020-01-01"), ("44", 0.4, "2020-01-01"), ("4407", 0.3, "2020-01-01"), ("", 0.6, "2021-01-01")]
+    (tmp_path / "a.toml").write_text("".join(row.format(*values) for values in rows), "utf-8")
+    places = pl.DataFrame(
+        {"carrier": "electricity", "division": ["440781", "440100", "450000"], "day": date(2022, 1, 1)}
+    )
+    assert factors.load(tmp_path).add_to(places)["kg_co2_per_unit"].to_list() == [0.3, 0.4, 0.6]
+
+
 def test_fresh_water_changed_with_the_edition() -> None:
     assert at("water", "440781", date(2021, 3, 31))["kgce_per_unit"] == 0.0857
     assert at("water", "440781", date(2021, 4, 1))["kgce_per_unit"] == 0.2571

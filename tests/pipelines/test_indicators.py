@@ -261,6 +261,15 @@ class TestIntensity:
         found = one(computed(plant({"id": "E"}, **self.TILES), row("E", 1.0), output=output, unit="m2"), "intensity")
         assert reason in found["reason"]
 
+    def test_an_output_inside_an_earlier_longer_one_overlaps_on_every_day(self, plant: Plant) -> None:
+        second = Period(DAY.end, DAY.end + timedelta(days=1))
+        output = [("tiles", DAY.start, second.end, 9.0)]
+        output += [("tiles", day.start, day.start + timedelta(hours=1), 1.0) for day in (DAY, second)]
+        energy = [row("E", 1.0), row("E", 1.0, second)]
+        rows = computed(plant({"id": "E"}, **self.TILES), *energy, output=output, unit="m2", day=[DAY, second])
+        for day in (DAY, second):
+            assert "overlap" in one(rows, "intensity", start=day.start)["reason"]
+
     def test_output_in_another_unit_is_converted_or_not_used(self, plant: Plant) -> None:
         registry = plant({"id": "E"}, product=[{"id": "pipe", "unit": "t"}])
         output = [("pipe", DAY.start, DAY.end, 500.0)]
