@@ -27,7 +27,7 @@ def test_thousands_of_messages_and_a_large_one_arrive(subscribe, collecting, reg
     told = []
     with EmbeddedBroker() as embedded, collecting(subscribe(embedded.broker), store, registry) as collector:
         assert publish(embedded.broker, messages(3000), client_id="meters", advance=told.append) == sum(told) == 3000
-        publish(embedded.broker, [Publication(READINGS, b"x" * 5_000_000)], client_id="meters")
+        publish(embedded.broker, [Publication(READINGS, b"x" * 5_000_000)], client_id="another")
         wait_until(lambda: collector.tally.received == 3001 and not collector.tally.pending, seconds=60)
     assert store.read("readings")["value"].to_list() == list(range(3000))
     assert (collector.tally.stored, collector.tally.quarantined, collector.tally.lost_upstream) == (3000, 1, 0)
