@@ -96,8 +96,8 @@ def _lossless(broker: Any) -> Any:
     Make amqtt pass on what it has acked.
 
     amqtt acks a message when it comes in and forgets what it has not passed on yet when the publisher leaves: here, a
-    client has left once its messages are passed on. One that comes back under the same name before that still loses them:
-    a broker on its own is what facilities need.
+    client has left once its messages are passed on. One that comes back under the same name before that still loses
+    them: a broker on its own is what facilities need.
     """
 
     class Lossless(broker):  # type: ignore[misc]
