@@ -166,6 +166,7 @@ INDICATORS = Table(
         _text("reason", "why it is not assessable; empty otherwise"),
         _text("meters", "the meters it rests on, as `meter, meter / meter`"),
         _text("catalogue_version", "version of the factor catalogue used"),
+        _text("unverified", "carriers whose factor is not verified, e.g. `water (RECALLED)`; empty where all are"),
     ),
 )
 

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
 
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "peakwatch-collector"
     sender: Email = "peakwatch@example.org"
+    # rules, limits and factors the operator has checked: their ids and codes, and factor:CARRIER
     confirmed: tuple[str, ...] = ()
 
     broker_user: str = ""

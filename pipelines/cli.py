@@ -39,6 +39,7 @@ from pipelines import demo as demonstration
 from pipelines import export as exports
 from pipelines import factors as factor_catalogue
 from pipelines import show, typed
+from pipelines.factors import Factors
 from pipelines.jobs import announce as announcing
 from pipelines.jobs import compute as computing
 from pipelines.jobs import judge as judging
@@ -47,6 +48,7 @@ from pipelines.notify.mail import Mailer
 from pipelines.notify.mail import connect as connect_mail
 from pipelines.scheduler import schedule as schedule_of
 from rules import catalogue as rule_catalogue
+from rules.catalogue import Catalogue
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -85,11 +87,17 @@ def world(config: Path | None) -> Iterator[tuple[Settings, Context]]:
     """Build what the jobs need from the settings, and let go of it at the end."""
     settings = all_settings.load(config)
     registry = registries.load(settings.registry)
-    catalogue = rule_catalogue.load(settings.confirmed)
-    factors = factor_catalogue.load()
+    catalogue, factors = catalogues(settings)
     outgoing = mailer(settings)
     with closing(connect_store(settings.store)) as store:
         yield settings, Context(store, registry, factors, catalogue, outgoing, settings.sender)
+
+
+def catalogues(settings: Settings) -> tuple[Catalogue, Factors]:
+    """Read rules and factors, with what the operator has confirmed of them."""
+    carriers = [name.removeprefix("factor:") for name in settings.confirmed if name.startswith("factor:")]
+    rules = [name for name in settings.confirmed if not name.startswith("factor:")]
+    return rule_catalogue.load(rules), factor_catalogue.load(carriers)
 
 
 def mailer(settings: Settings) -> Mailer:
@@ -173,7 +181,7 @@ def check(config: ConfigFile = None) -> None:
     """Check registry, rules and settings; touches no network."""
     settings = all_settings.load(config)
     registry = registries.load(settings.registry)
-    catalogue = rule_catalogue.load(settings.confirmed)
+    catalogue, _ = catalogues(settings)
     if problems := catalogue.problems(registry.products):
         raise ConfigurationError(problems)
     if settings.broker != "embedded":
@@ -283,13 +291,13 @@ def export(
 @rules_app.command("list")
 def list_rules(config: ConfigFile = None) -> None:
     """List every rule."""
-    show.rules(out, rule_catalogue.load(all_settings.load(config).confirmed))
+    show.rules(out, catalogues(all_settings.load(config))[0])
 
 
 @rules_app.command("show")
 def show_rule(rule: str, config: ConfigFile = None) -> None:
     """Show one rule with its document."""
-    catalogue = rule_catalogue.load(all_settings.load(config).confirmed)
+    catalogue, _ = catalogues(all_settings.load(config))
     if rule not in catalogue.rules:
         raise ConfigurationError([Problem("rule", repr(rule), "an id of `peakwatch rules list`")])
     show.rule(out, catalogue, catalogue.rules[rule])

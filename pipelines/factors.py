@@ -11,7 +11,7 @@ electricity the newest published grid average of the region (MEE and NBS announc
 import hashlib
 import tomllib
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
@@ -134,11 +134,16 @@ class _File(Strict):
 
 @dataclass(frozen=True)
 class Factors:
-    """The factors, and their version: the newest day a factor came into force and a short hash of all files."""
+    """
+    The factors, and the carriers whose factors the operator has confirmed.
+
+    The version is the newest day a factor came into force and a short hash of all files.
+    """
 
     coal_equivalents: tuple[CoalEquivalent, ...]
     emissions: tuple[Emission, ...]
     version: str
+    confirmed: frozenset[str] = frozenset()
 
     @cached_property
     def changes(self) -> list[date]:
@@ -178,11 +183,18 @@ class Factors:
             wanted = wanted.join(holding, on=key, how="left")
         return places.join(wanted, on=key, how="left", maintain_order="left")
 
-    def unverified(self, carriers: Collection[str]) -> dict[str, Confidence]:
-        """Which of some carriers have a factor that is not verified, each with its weakest confidence."""
-        rows = sorted((*self.coal_equivalents, *self.emissions), key=lambda row: _SUREST_FIRST.index(row.confidence))
+    def unverified(self, amount: str) -> dict[str, Confidence]:
+        """
+        Return the carriers with a factor that is neither verified nor confirmed, each with its weakest confidence.
+
+        Args:
+            amount: the column of ENERGY in question, kgce or kg_co2; no other rests on a factor of law.
+        """
+        rows: dict[str, Sequence[_Row]] = {"kgce": self.coal_equivalents, "kg_co2": self.emissions}
         return {
-            row.carrier: row.confidence for row in rows if row.carrier in carriers and row.confidence not in VERIFIED
+            row.carrier: row.confidence
+            for row in sorted(rows.get(amount, ()), key=lambda row: _SUREST_FIRST.index(row.confidence))
+            if row.confidence not in VERIFIED and row.carrier not in self.confirmed
         }
 
     @cached_property
@@ -195,11 +207,12 @@ class Factors:
         return _frame([(row, row.region, row.kg_co2_per_unit) for row in self.emissions], "kg_co2_per_unit")
 
 
-def load(folder: Traversable = _FOLDER) -> Factors:
+def load(confirmed: Collection[str] = (), *, folder: Traversable = _FOLDER) -> Factors:
     """
     Read the factor catalogue.
 
     Args:
+        confirmed: carriers whose factors the operator has checked and confirmed.
         folder: the folder with the TOML files; the packaged one unless a test says otherwise.
 
     Raises:
@@ -220,10 +233,15 @@ def load(folder: Traversable = _FOLDER) -> Factors:
     coal_equivalents = tuple(row for file in read for row in file.coal_equivalent)
     emissions = tuple(row for file in read for row in file.emissions)
     problems += _twice(coal_equivalents, emissions)
+    problems += [
+        Problem("settings: confirmed", repr(f"factor:{name}"), f"factor: and one of {', '.join(CARRIERS)}")
+        for name in sorted(set(confirmed) - set(CARRIERS))
+    ]
     if problems or not read:
         raise ConfigurationError(problems or [Problem(str(folder), "no file", "the TOML files of the factors")])
     newest = max(row.valid_from for row in (*coal_equivalents, *emissions))
-    return Factors(coal_equivalents, emissions, f"{newest}-{digest.hexdigest()[:12]}")
+    version = f"{newest}-{digest.hexdigest()[:12]}"
+    return Factors(coal_equivalents, emissions, version, frozenset(confirmed))
 
 
 def _twice(coal_equivalents: Collection[CoalEquivalent], emissions: Collection[Emission]) -> list[Problem]:

@@ -50,18 +50,6 @@ def months(period: Period, zone: ZoneInfo) -> list[Period]:
     return list(_spans(bounds))
 
 
-def whole_days(period: Period, zone: ZoneInfo) -> Period:
-    """Return the period, expanded to the local days it touches."""
-    touched = days(period, zone)
-    return Period(touched[0].start, touched[-1].end)
-
-
-def whole_months(period: Period, zone: ZoneInfo) -> Period:
-    """Return the period, expanded to the local months it touches."""
-    touched = months(period, zone)
-    return Period(touched[0].start, touched[-1].end)
-
-
 def twelve_months(last: Period, zone: ZoneInfo) -> Period:
     """Twelve continuous local months (interval code 12mo) that end with the month in which `last` starts."""
     month = _date(last.start, zone).replace(day=1)

@@ -203,6 +203,9 @@ def _doubts(catalogue: Catalogue, rule: Rule) -> Iterator[pl.Expr]:
     """Yield the sentences why a verdict is not enforceable."""
     if not catalogue.enforceable(rule):
         yield pl.lit(f"rule {rule.id} is not verified: the operator has to confirm it")
+    yield pl.when(pl.col("unverified").fill_null("") != "").then(
+        pl.format("it rests on factors that are not verified: {}; the operator has to confirm them", "unverified")
+    )
     yield pl.when(~pl.col("row_enforceable")).then(
         pl.format(
             "limit {} is not verified, or holds only at a reference condition: the operator has to confirm it", "code"

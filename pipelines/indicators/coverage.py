@@ -42,6 +42,7 @@ def _parts(world: World) -> pl.DataFrame:
             numerator=covered.sum(),
             denominator=pl.col("valid").sum(),
             versions=pl.col("factor_version").drop_nulls().unique(),
+            doubts=pl.lit([], pl.List(pl.String)),
         )
     )
     every = world.facts.select("facility", scope=pl.lit("")).join(world.parts, how="cross")

@@ -54,7 +54,7 @@ def _members(every: pl.DataFrame, products: pl.DataFrame) -> pl.DataFrame:
 
 
 def _output(world: World, products: pl.DataFrame) -> pl.DataFrame:
-    """Output of each product in each part, as `amount`: amount, coverage, reason, versions."""
+    """Output of each product in each part, as `amount`: amount, coverage, reason, versions, doubts."""
     reported = (
         world.activity.rename({"product": "scope", "unit": "found"})
         .join(products.rename({"unit": "wanted"}), on=SUBJECT)
@@ -82,6 +82,7 @@ def _output(world: World, products: pl.DataFrame) -> pl.DataFrame:
         .then(pl.format("reported outputs of {} overlap in time", "scope"))
         .otherwise(pl.lit("")),
         versions=pl.lit([], pl.List(pl.String)),
+        doubts=pl.lit([], pl.List(pl.String)),
     )
 
 

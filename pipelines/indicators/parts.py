@@ -18,6 +18,7 @@ import polars as pl
 from ingest.model import Period
 from ingest.schema import INDICATORS, TIME
 from pipelines import periods
+from pipelines.factors import Factors
 
 SUBJECT = ["facility", "scope"]
 PART = ["part", "part_start", "part_end"]
@@ -32,7 +33,7 @@ class World:
     What the indicators of the facilities of one zone stand on.
 
     `energy` are ENERGY rows of 1d and 1mo, `activity` ACTIVITY rows, `wanted` is as `wanted_parts` returns it,
-    `version` that of the factor catalogue; the rest are the frames of the registry.
+    `factors` is the factor catalogue; the rest are the frames of the registry.
     """
 
     energy: pl.DataFrame
@@ -41,7 +42,7 @@ class World:
     facts: pl.DataFrame
     activity: pl.DataFrame
     wanted: pl.DataFrame
-    version: str
+    factors: Factors
 
     @cached_property
     def parts(self) -> pl.DataFrame:
@@ -75,7 +76,7 @@ def amount(world: World, subjects: pl.DataFrame, *, members: pl.DataFrame, colum
     Returns:
         One row a subject and part: amount (null where a meter has none), coverage (that of the weakest meter over the
         time it was valid, times the share of the part in which any was), reason (empty, or why there is no amount),
-        versions (list, of the factors).
+        versions (list, of the factors), doubts (list, of the carriers whose factor is not verified).
     """
     energy = world.energy.select(
         *("facility", "meter", "quantity", "coverage", "factor_version"),
@@ -83,7 +84,12 @@ def amount(world: World, subjects: pl.DataFrame, *, members: pl.DataFrame, colum
         part="interval",
         part_start="start",
     )
-    due = members.join(world.meters.select("facility", "meter", "valid_from"), on=["facility", "meter"])
+    doubts = {carrier: f"{carrier} ({sure})" for carrier, sure in world.factors.unverified(column).items()}
+    known = world.meters.select(
+        *("facility", "meter", "valid_from"),
+        doubt=pl.col("carrier").replace_strict(doubts, default=None, return_dtype=pl.String),
+    )
+    due = members.join(known, on=["facility", "meter"])
     due = due.join(world.parts, how="cross").filter(pl.col("valid_from") < pl.col("part_end"))
     found = due.join(energy, on=["facility", "meter", "part", "part_start"], how="left").sort(*PART, "meter")
     valid = (pl.col("part_end") - pl.max_horizontal("valid_from", "part_start")) / LENGTH
@@ -98,6 +104,7 @@ def amount(world: World, subjects: pl.DataFrame, *, members: pl.DataFrame, colum
         .then(pl.lit("no factor for the carrier of ") + pl.col("meter").filter(unvalued).str.join(", "))
         .otherwise(pl.lit("")),
         versions=pl.col("factor_version").drop_nulls().unique(),
+        doubts=pl.col("doubt").drop_nulls().unique(),
     )
     every = subjects.select(SUBJECT).join(world.parts, how="cross")
     return every.join(amounts, on=[*SUBJECT, *PART], how="left").with_columns(
@@ -122,6 +129,7 @@ def ratio(above: pl.DataFrame, below: pl.DataFrame) -> pl.DataFrame:
         coverage=pl.min_horizontal("coverage", "coverage_below"),
         reason=reasons.list.join("; "),
         versions=pl.concat_list(pl.col("versions", "versions_below").fill_null([])),
+        doubts=pl.concat_list(pl.col("doubts", "doubts_below").fill_null([])),
     )
 
 
@@ -132,7 +140,7 @@ def fold(world: World, parts: pl.DataFrame) -> pl.DataFrame:
     Returns:
         One row a subject and wanted period: numerator, denominator (null where no part can be assessed), coverage
         (parts that cannot be assessed are not covered), reason (that of the first part, where none can; or that a part
-        lies before the facility was metered: eleven months are no year, however well covered), versions.
+        lies before the facility was metered: eleven months are no year, however well covered), versions, doubts.
     """
     usable = pl.col("reason") == ""
     covered = (pl.col("coverage") * (LENGTH / pl.duration(seconds=1))).filter(usable).sum()
@@ -150,7 +158,10 @@ def fold(world: World, parts: pl.DataFrame) -> pl.DataFrame:
             **sums,
             coverage=covered / (LENGTH / pl.duration(seconds=1)).sum(),
             reason=pl.when(usable.any()).then(pl.lit("")).otherwise(pl.col("reason").first()),
-            versions=pl.col("versions").explode().drop_nulls().unique().sort().str.join(", "),
+            **{
+                name: pl.col(name).explode().drop_nulls().unique().sort().str.join(", ")
+                for name in ("versions", "doubts")
+            },
             first_end=pl.col("part_end").first(),
         )
         .join(_metered_since(world), on="facility")
@@ -201,7 +212,10 @@ def rows(
         .with_columns(
             value=pl.when(assessable).then(value),
             status=pl.when(assessable).then(pl.lit("ok")).otherwise(pl.lit("not_assessable")),
-            catalogue_version=pl.when(pl.col("versions") == "").then(pl.lit(world.version)).otherwise("versions"),
+            catalogue_version=pl.when(pl.col("versions") == "")
+            .then(pl.lit(world.factors.version))
+            .otherwise("versions"),
+            unverified=pl.col("doubts"),
         )
         .select(pl.col(name).cast(dtype) for name, dtype in INDICATORS.schema.items())
     )

@@ -78,7 +78,7 @@ def compute(
         registry: the facilities, all of one zone.
         activity: ACTIVITY rows that touch the periods.
         asked: whole local periods by interval code: 1d, 1mo, 12mo.
-        factors: the factor catalogue; names the version where no energy row does.
+        factors: the factor catalogue; names the version where no energy row does, and what is not verified.
 
     Returns:
         INDICATORS rows, sorted by key. Every facility (and product) an indicator is of has a row for every period.
@@ -91,6 +91,6 @@ def compute(
         registry.facts,
         activity,
         wanted_parts(asked, ZoneInfo(zone)),
-        factors.version,
+        factors,
     )
     return pl.concat(indicator.function(world) for indicator in INDICATORS.values()).sort(ROWS.key)

@@ -211,8 +211,8 @@ def test_energy_is_conserved_and_the_order_of_readings_does_not_matter(
     readings = pl.DataFrame(rows, schema=["facility", "meter", "time", "value", "unit"], orient="row").cast(
         {"time": TIME}
     )
-    whole = Period(datetime(2026, 2, 28, tzinfo=UTC), moment + timedelta(days=2))
-    whole = periods.whole_days(whole, SHANGHAI)
+    touched = periods.days(Period(datetime(2026, 2, 28, tzinfo=UTC), moment + timedelta(days=2)), SHANGHAI)
+    whole = Period(touched[0].start, touched[-1].end)
     found = registers.steps(readings, registry.meters, registry.exchanges)
     slots = energy.slots(found, whole)
     quarters = energy.to_energy(slots, registry.meters, registry.facts, FACTORS)

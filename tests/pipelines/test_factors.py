@@ -85,7 +85,7 @@ def test_the_factor_of_the_region_goes_before_a_newer_one_of_the_country(tmp_pat
     places = pl.DataFrame(
         {"carrier": "electricity", "division": ["440781", "440100", "450000"], "day": date(2022, 1, 1)}
     )
-    assert factors.load(tmp_path).add_to(places)["kg_co2_per_unit"].to_list() == [0.3, 0.4, 0.6]
+    assert factors.load(folder=tmp_path).add_to(places)["kg_co2_per_unit"].to_list() == [0.3, 0.4, 0.6]
 
 
 def test_fresh_water_changed_with_the_edition() -> None:
@@ -95,8 +95,16 @@ def test_fresh_water_changed_with_the_edition() -> None:
 
 
 def test_unverified_factors_are_named() -> None:
-    assert FACTORS.unverified(["electricity", "natural_gas", "diesel", "raw_coal", "heat"]) == {}
-    assert FACTORS.unverified(["electricity", "coke", "water"]) == {"coke": "S", "water": "RECALLED"}
+    kgce, kg_co2 = FACTORS.unverified("kgce"), FACTORS.unverified("kg_co2")
+    assert not {"electricity", "natural_gas", "diesel", "raw_coal", "heat"} & {*kgce, *kg_co2}
+    assert (kgce["water"], kg_co2["coke"]) == ("RECALLED", "S")
+    assert FACTORS.unverified("kwh") == {}
+
+
+def test_the_operator_confirms_a_factor() -> None:
+    assert "water" not in factors.load(["water"]).unverified("kgce")
+    with pytest.raises(ConfigurationError, match="found 'factor:watr'; wanted factor: and one of electricity"):
+        factors.load(["watr"])
 
 
 def test_the_version_follows_the_content(tmp_path: Path) -> None:
@@ -111,11 +119,11 @@ source = "s"
 confidence = "V"
 """
     (tmp_path / "a.toml").write_text(row, "utf-8")
-    first = factors.load(tmp_path).version
+    first = factors.load(folder=tmp_path).version
     assert first.startswith("2020-01-01-")
-    assert factors.load(tmp_path).version == first
+    assert factors.load(folder=tmp_path).version == first
     (tmp_path / "a.toml").write_text(row.replace("0.5", "0.6"), "utf-8")
-    assert factors.load(tmp_path).version != first
+    assert factors.load(folder=tmp_path).version != first
 
 
 BAD = """
@@ -145,7 +153,7 @@ def test_all_problems_of_all_files_are_reported(tmp_path: Path) -> None:
     (tmp_path / "b.toml").write_text("[[", "utf-8")
     (tmp_path / "c.toml").write_bytes(b"\xff")
     with pytest.raises(ConfigurationError) as refused:
-        factors.load(tmp_path)
+        factors.load(folder=tmp_path)
     sentences = str(refused.value)
     assert len(refused.value.problems) == 7
     assert "unit kWh for electricity" in sentences
@@ -167,9 +175,9 @@ def test_two_factors_from_one_day_are_refused(tmp_path: Path) -> None:
     )
     (tmp_path / "a.toml").write_text(row + row, "utf-8")
     with pytest.raises(ConfigurationError, match="CO2 of diesel in region '' from 2020-01-01: found 2 rows"):
-        factors.load(tmp_path)
+        factors.load(folder=tmp_path)
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no file"):
-        factors.load(tmp_path)
+        factors.load(folder=tmp_path)

@@ -404,3 +404,18 @@ def test_computed_twice_is_the_same(centre: Registry) -> None:
 
 def test_no_period_is_no_row(centre: Registry) -> None:
     assert table.compute(ENERGY.schema.to_frame(), centre, ACTIVITY.schema.to_frame(), {}, factors=FACTORS).is_empty()
+
+
+class TestUnverified:
+    def test_an_indicator_names_the_unverified_factors_it_rests_on(self, plant: Plant) -> None:
+        registry = plant(
+            {"id": "E"}, {"id": "W", "carrier": "water", "unit": "m3"}, {"id": "C", "carrier": "coke", "unit": "kg"}
+        )
+        rows = computed(registry, row("E", 100.0), row("W", 10.0), row("C", 5.0))
+        assert one(rows, "energy_consumption")["unverified"] == "water (RECALLED)"
+        assert "coke (S)" in one(rows, "co2")["unverified"]
+        assert one(rows, "coverage")["unverified"] == ""
+
+    def test_pue_is_electric_and_rests_on_no_factor(self, centre: Registry) -> None:
+        rows = computed(centre, row("E-main", 1300.0), row("E-it1", 600.0), row("E-it2", 400.0))
+        assert one(rows, "pue")["unverified"] == ""

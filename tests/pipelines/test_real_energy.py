@@ -31,7 +31,8 @@ def through(registry: Registry, readings: pl.DataFrame, zone: ZoneInfo) -> dict[
     """Readings to ENERGY rows by interval, over the whole months they touch."""
     times = readings.select(first=pl.min("time"), last=pl.max("time")).row(0)
     steps = registers.steps(readings, registry.meters, registry.exchanges)
-    slots = energy.slots(steps, periods.whole_months(Period(*times), zone))
+    months = periods.months(Period(*times), zone)
+    slots = energy.slots(steps, Period(months[0].start, months[-1].end))
     rows = {"15m": energy.to_energy(slots, registry.meters, registry.facts, FACTORS)}
     for shorter, longer in (("15m", "1h"), ("1h", "1d"), ("1d", "1mo")):
         rows[longer] = energy.roll_up(rows[shorter], longer, zone)

@@ -49,6 +49,7 @@ PUE = {
     "reason": "",
     "meters": "E-main / E-it",
     "catalogue_version": "factors-1",
+    "unverified": "",
 }
 INTENSITY = PUE | {"indicator": "intensity", "scope": "tile", "unit": "kgce/m2", "value": 7.6}
 COVERAGE = PUE | {
@@ -264,6 +265,12 @@ def test_doubtful_row_is_judged_and_not_enforceable_before_it_is_confirmed(limit
     confirmed = load([limit], folder=FOLDER)
     row = only(judge(INTENSITY, products=products, catalogue=confirmed), "gb-1-level3")
     assert (row["status"], row["enforceable"], row["reason"]) == ("breach", True, "")
+
+
+def test_a_value_that_rests_on_unverified_factors_is_judged_and_not_enforceable():
+    row = only(judge(INTENSITY | {"unverified": "water (RECALLED)"}), "gb-1-level3")
+    assert (row["status"], row["enforceable"]) == ("breach", False)
+    assert row["reason"].startswith("it rests on factors that are not verified: water (RECALLED);")
 
 
 def test_undated_row_is_not_judged_before_it_is_confirmed():
