@@ -17,7 +17,7 @@ from time import monotonic, sleep
 import polars as pl
 import structlog
 
-from ingest.collect.gateways import Gateways
+from ingest.collect.gateways import Gateway, Gateways, Name
 from ingest.collect.subscription import Delivery, Subscription
 from ingest.decode.payload import decode
 from ingest.errors import StoreUnavailable
@@ -99,9 +99,9 @@ class Collector:
         return self._tally
 
     @property
-    def gateways(self) -> dict[tuple[str, str], str]:
-        """Facility and gateway to `online`, `offline` or `unknown`, as the gateways' last-wills say."""
-        return dict(self._gateways.states)
+    def gateways(self) -> dict[Name, Gateway]:
+        """Facility and gateway to its state and what it lost upstream."""
+        return dict(self._gateways.seen)
 
     def run(self, stop: threading.Event) -> None:
         """

@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 from paho.mqtt import client as paho
 from paho.mqtt.reasoncodes import ReasonCode
 
+from ingest.collect.buffered import BufferedClient
 from ingest.collect.mqtt import Broker, Link, Version
 from ingest.decode.topics import KINDS, PREFIX
 from ingest.model import Message
@@ -100,16 +101,15 @@ class Subscription(Link):
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Ack what is stored. The ack of a lost connection is dropped: the broker sends the message again."""
         with self._acking:
-            for delivery in deliveries:
-                if delivery.mid and delivery.connection == self._connection:
-                    self._client.ack(delivery.mid, 1)
+            here = [one.mid for one in deliveries if one.mid and one.connection == self._connection]
+            self._client.ack_all(here)
         self._acked += len(deliveries)
 
     def __exit__(self, *_: object) -> None:
         self._closing = True
         super().__exit__()
 
-    def _make(self, version: Version) -> paho.Client:
+    def _make(self, version: Version) -> BufferedClient:
         client = super()._make(version)
         client.on_message = self._on_message
         client.on_subscribe = self._on_subscribe
