@@ -57,6 +57,10 @@ def _number(name: str, meaning: str, unit: str = "") -> Column:
     return Column(name, pl.Float64(), meaning, unit)
 
 
+def _count(name: str, meaning: str) -> Column:
+    return Column(name, pl.Int64(), meaning)
+
+
 def _time(name: str, meaning: str) -> Column:
     return Column(name, TIME, meaning, "UTC")
 
@@ -78,7 +82,11 @@ READINGS = Table(
         _time("time", "when the value was taken; for interval meters the registered end (or start) of the interval"),
         _number("value", "the value in `unit`, as shown by the meter (before the multiplier)"),
         _text("unit", "the meter's registered unit; the payload's unit was converted to it"),
-        Column("flags", pl.Int32(), "sum of: 1 unit was converted, 2 time taken from the message's default"),
+        Column(
+            "flags",
+            pl.Int32(),
+            "sum of: 1 unit was converted, 2 time taken from the message's default, 4 time of receipt",
+        ),
         _text("gateway", "gateway that published it"),
         _time("received", "when the collector took it in hand, or handed it to the store again"),
     ),
@@ -112,11 +120,63 @@ QUARANTINE = Table(
         _text("id", "hash of topic, payload, item and reason: the same refusal again is the same row"),
         _text("facility", "facility of the topic; empty where the topic names none"),
         _text("topic", "topic as received"),
-        Column("payload", pl.Binary(), "bytes as received"),
+        Column("payload", pl.Binary(), "bytes as received; null where the day's allowance of the facility was used up"),
+        Column("bytes", pl.Int64(), "size of the payload; null where it was not kept"),
         Column("item", pl.Int32(), "index of the refused item in the payload; -1 for the whole payload"),
+        Column("entries", pl.Int32(), "refused entries the row stands for: its own, and those like it after it"),
         _text("reason", "reason code"),
         _text("sentence", "what was found, what is wanted"),
         _time("received", "when the collector took it in hand, or handed it to the store again"),
+    ),
+)
+
+QUARANTINE_STATES = Table(
+    "quarantine_states",
+    "what became of one refusal; a refusal without such a row is open",
+    key=("id",),
+    time="at",
+    same=("id", "state", "by", "why"),
+    columns=(
+        _text("id", "id of the refusal in `quarantine`"),
+        _text("state", "open (replayed and refused again), replayed, or discarded"),
+        _time("at", "when it came to be so"),
+        _text("by", "who discarded it; empty otherwise"),
+        _text("why", "why it was discarded, or the sentence it was refused with again; empty otherwise"),
+    ),
+)
+
+COLLECTORS = Table(
+    "collectors",
+    "what one process of one collector has counted: items = stored + duplicate + quarantined + pending",
+    key=("collector", "started"),
+    time="started",
+    columns=(
+        _text("collector", "client id of the collector"),
+        _time("started", "start of the process"),
+        _time("at", "when it counted; a process that was killed counted a few seconds longer"),
+        _count("items", "items received, that is decoded"),
+        _count("stored", "items that were new to the store, or changed what it held"),
+        _count("duplicate", "items the store knew already"),
+        _count("quarantined", "items refused"),
+        _count("pending", "items decoded and not yet stored; where the process ended, the broker sends them again"),
+        _count("overflow", "refused items whose bytes were not kept"),
+    ),
+)
+
+GATEWAYS = Table(
+    "gateways",
+    "one gateway, as one process of one collector heard it",
+    key=("collector", "started", "facility", "gateway"),
+    time="started",
+    same=("collector", "started", "facility", "gateway", "state", "lost_upstream"),
+    columns=(
+        _text("collector", "client id of the collector"),
+        _time("started", "start of the process"),
+        FACILITY,
+        _text("gateway", "gateway id, as in its topics"),
+        _text("state", "online, offline or unknown, as its last will says; empty where it has none"),
+        _count("lost_upstream", "messages it numbered and nobody received; null where a group shares its messages"),
+        _time("at", "when the collector noted it"),
     ),
 )
 
@@ -242,5 +302,18 @@ RUNS = Table(
 )
 
 TABLES: dict[str, Table] = {
-    table.name: table for table in (READINGS, ACTIVITY, QUARANTINE, ENERGY, INDICATORS, BREACH_EVENTS, NOTICES, RUNS)
+    table.name: table
+    for table in (
+        READINGS,
+        ACTIVITY,
+        QUARANTINE,
+        QUARANTINE_STATES,
+        COLLECTORS,
+        GATEWAYS,
+        ENERGY,
+        INDICATORS,
+        BREACH_EVENTS,
+        NOTICES,
+        RUNS,
+    )
 }

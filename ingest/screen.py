@@ -24,7 +24,7 @@ from ingest.units import UNITS, ratio
 
 AHEAD = timedelta(minutes=10)
 
-_CONVERTED, _DEFAULTED = 1, 2
+_CONVERTED = 1  # of readings.flags; the others are set where the reading is decoded
 # A payload may be stored once for each entry refused in it. Beyond this many bytes for one reason, the last row stands
 # for the entries after it: otherwise a hostile payload of n bytes would take n^2 bytes to keep.
 _MOST_BYTES = 1 << 20
@@ -72,13 +72,10 @@ def screen(decoded: Decoded, registry: Registry, *, ahead: timedelta = AHEAD) ->
         ]
     )
     good = pl.col("reason").is_null()
-    flags = (
-        pl.when(pl.col("unit") != pl.col("registered")).then(_CONVERTED).otherwise(0)
-        + pl.when("defaulted").then(_DEFAULTED).otherwise(0)
-    ).cast(pl.Int32)
+    converted = pl.when(pl.col("unit") != pl.col("registered")).then(_CONVERTED).otherwise(0)
     return Screened(
         readings=readings.filter(good)
-        .with_columns(flags.alias("flags"), unit="registered", value="normal")
+        .with_columns(pl.col("flags") + converted.cast(pl.Int32), unit="registered", value="normal")
         .select(READINGS.schema.names()),
         activity=activity.filter(good)
         .with_columns(unit="registered", quantity="normal")
@@ -185,13 +182,14 @@ def _quarantine(decoded: Decoded, refused: pl.DataFrame) -> pl.DataFrame:
     whole = pl.col("reason") == Reason.UNKNOWN_FACILITY.value
     rows = (
         refused.with_columns(item=pl.when(whole).then(WHOLE).otherwise("item"))
+        .with_columns(entries=pl.len().over("message", "item", "reason"))
         .unique(["message", "item", "reason"], keep="first")
         .sort("message", "item", "reason")
         .join(_letters(decoded, refused["message"].unique().to_list()), on="message", maintain_order="left")
     )
     return (
         _bounded(rows)
-        .with_columns(id=pl.format("{}:{}:{}", "digest", "item", "reason"))
+        .with_columns(id=pl.format("{}:{}:{}", "digest", "item", "reason"), bytes=pl.col("payload").bin.size())
         .select(pl.col(name).cast(dtype) for name, dtype in QUARANTINE.schema.items())
     )
 
@@ -201,16 +199,18 @@ def _bounded(rows: pl.DataFrame) -> pl.DataFrame:
     place = pl.int_range(pl.len()).over("message", "reason")
     most = (_MOST_BYTES // pl.col("payload").bin.size().clip(1)).clip(1)
     left = pl.len().over("message", "reason") - most
-    more = pl.when((place == most - 1) & (left > 0)).then(pl.format(" (and {} more entries like it)", left))
+    more = (place == most - 1) & (left > 0)
+    tail = pl.when(more).then(pl.format(" (and {} more entries like it)", left)).otherwise(pl.lit(""))
     return rows.with_columns(
-        sentence=pl.concat_str("sentence", more.otherwise(pl.lit(""))),
+        sentence=pl.concat_str("sentence", tail),
+        entries=pl.col("entries") + pl.when(more).then(left).otherwise(0),
     ).filter(place < most)
 
 
 def _letters(decoded: Decoded, indices: list[int]) -> pl.DataFrame:
     """The messages behind refused entries: message, facility, topic, payload, received, digest."""
     messages = [decoded.messages[index] for index in indices]
-    parsed = [topics.parse(message.topic) for message in messages]
+    parsed = [topics.split(message.topic) for message in messages]
     return pl.DataFrame(
         {
             "message": pl.Series(indices, dtype=pl.UInt32),

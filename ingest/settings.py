@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     engine: Literal["local"] = "local"
 
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "peakwatch-collector"
+    quarantine_mib_per_facility: Annotated[int, Field(ge=1)] = 64
     sender: Email = "peakwatch@example.org"
     # rules, limits and factors the operator has checked: their ids and codes, and factor:CARRIER
     confirmed: tuple[str, ...] = ()

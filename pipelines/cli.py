@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 import typer
@@ -24,12 +24,12 @@ from rich.progress import Progress
 from ingest import registry as registries
 from ingest import settings as all_settings
 from ingest.collect.broker import EmbeddedBroker
-from ingest.collect.collector import Collector
 from ingest.collect.mapping import load as load_mapping
 from ingest.collect.mqtt import Broker
 from ingest.collect.publish import publish
 from ingest.collect.replay import publications
 from ingest.collect.subscription import Subscription
+from ingest.decode.topics import filters
 from ingest.errors import ConfigurationError, PeakWatchError, Problem
 from ingest.model import Period
 from ingest.settings import Settings
@@ -38,7 +38,9 @@ from ingest.store.connect import parse as parse_store
 from pipelines import demo as demonstration
 from pipelines import export as exports
 from pipelines import factors as factor_catalogue
-from pipelines import show, typed
+from pipelines import quarantine, show, typed
+from pipelines import status as standing
+from pipelines.collecting import collector as collector_of
 from pipelines.factors import Factors
 from pipelines.jobs import announce as announcing
 from pipelines.jobs import compute as computing
@@ -58,14 +60,13 @@ app = typer.Typer(
 )
 rules_app = typer.Typer(no_args_is_help=True, help="The rules: each with document, clause, dates and confidence.")
 breaches_app = typer.Typer(no_args_is_help=True, help="The breaches (超限): what is open, and the evidence.")
-quarantine_app = typer.Typer(no_args_is_help=True, help="What was refused, with its bytes and the reason.")
 app.add_typer(rules_app, name="rules")
 app.add_typer(breaches_app, name="breaches")
-app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(quarantine.app, name="quarantine")
 
-out, err = Console(), Console(stderr=True)
+# no emoji: `:-1:` in an id is no thumb
+out, err = Console(emoji=False), Console(stderr=True, emoji=False)
 
-_BATCH = 5000
 _REPLAY_CLIENT = "peakwatch-replay"
 # where `run` with the embedded broker listens, and `replay` finds it
 _EMBEDDED_PORT = 1883
@@ -73,6 +74,7 @@ _EMBEDDED = Broker("127.0.0.1", _EMBEDDED_PORT, versions=("3.1.1",))
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Settings file; default: peakwatch.toml, if there.")]
 Group = Annotated[str, typer.Option(help="Share the messages among all collectors of this group.")]
+Metrics = Annotated[str, typer.Option(help="Serve Prometheus metrics at PORT (on loopback) or HOST:PORT.")]
 From = Annotated[str, typer.Option("--from", help="RFC 3339, or a date: then the facility's own midnight.")]
 To = Annotated[str, typer.Option("--to", help="RFC 3339, or a date; the end is not part of the period.")]
 
@@ -141,17 +143,19 @@ def secret(value: SecretStr | None) -> str | None:
     return None if value is None else value.get_secret_value()
 
 
-def collecting(settings: Settings, context: Context, *, group: str) -> None:
+def collecting(settings: Settings, context: Context, *, group: str, metrics: str) -> None:
     """Collect until the process is told to stop; what is in hand is stored and acked first."""
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
     with (
         broker(settings) as place,
-        Subscription(place, settings.client_id, clock=clock, in_flight=_BATCH, group=group) as subscription,
+        Subscription(
+            place, settings.client_id, clock=clock, topics=filters(context.registry), group=group
+        ) as subscription,
+        collector_of(settings, context, subscription, clock=clock, group=group, metrics=metrics) as collector,
     ):
         err.print(f"collecting from {place} into {settings.store}")
-        collector = Collector(context.store, context.registry, subscription, batch=_BATCH)
         collector.run(stop)
     show.tally(out, collector.tally)
 
@@ -192,22 +196,22 @@ def check(config: ConfigFile = None) -> None:
 
 
 @app.command()
-def run(config: ConfigFile = None, group: Group = "") -> None:
+def run(config: ConfigFile = None, group: Group = "", metrics: Metrics = "") -> None:
     """Collect and run the jobs, in one process."""
     with world(config) as (settings, context):
         jobs = schedule_of(context, clock)
         jobs.start()
         try:
-            collecting(settings, context, group=group)
+            collecting(settings, context, group=group, metrics=metrics)
         finally:
             jobs.shutdown()
 
 
 @app.command()
-def collect(config: ConfigFile = None, group: Group = "") -> None:
+def collect(config: ConfigFile = None, group: Group = "", metrics: Metrics = "") -> None:
     """Collect only: readings from the broker into the store."""
     with world(config) as (settings, context):
-        collecting(settings, context, group=group)
+        collecting(settings, context, group=group, metrics=metrics)
 
 
 @app.command()
@@ -276,16 +280,7 @@ def export(
         raise ConfigurationError([Problem("--facility", repr(facility), f"one of {', '.join(registry.facilities)}")])
     with closing(connect_store(settings.store)) as store:
         rows = exports.rows(store, what, registry, lambda zone: typed.period(start, end, zone), facility=facility)
-    content = exports.encoded(rows, form)
-    if target is None:
-        sys.stdout.buffer.write(content)
-        return
-    try:
-        target.write_bytes(content)
-    except OSError as error:
-        raise ConfigurationError(
-            [Problem("--output", f"{target}: {error.strerror}", "a file that can be written")]
-        ) from None
+    exports.save(exports.encoded(rows, form), target)
 
 
 @rules_app.command("list")
@@ -321,17 +316,26 @@ def show_breach(breach: str, config: ConfigFile = None) -> None:
         show.record(out, f"{event['kind']} {event['event_id']}", event)
 
 
-@quarantine_app.command("list")
-def list_quarantine(config: ConfigFile = None) -> None:
-    """Count what was refused, by facility and reason."""
-    with closing(connect_store(all_settings.load(config).store)) as store:
-        show.quarantine(out, store.read("quarantine"))
+@app.command("status")
+def show_status(
+    form: Annotated[Literal["table", "json"], typer.Option("--format", help="table or json.")] = "table",
+    config: ConfigFile = None,
+) -> None:
+    """Show the loss equation, lag, coverage of yesterday, gateways, jobs and the quarantine."""
+    settings = all_settings.load(config)
+    registry = registries.load(settings.registry)
+    with closing(connect_store(settings.store)) as store:
+        now = standing.status(store, registry, clock())
+    if form == "json":
+        sys.stdout.buffer.write(standing.as_json(now))
+    else:
+        show.status(out, now, exports.HOME)
 
 
 def main() -> None:
     """Run the command line; every error of ours is one sentence and an exit code."""
     try:
-        app()
+        app(obj=clock)
     except PeakWatchError as error:
         for line in str(error).splitlines():
             err.print(f"[bold red]✗[/] {escape(line)}", highlight=False, soft_wrap=True)

@@ -4,13 +4,16 @@ Export: rows of a table -> CSV, JSON or Parquet. Times are RFC 3339 in UTC; byte
 CSV and JSON are for people and scripts, Parquet keeps the types.
 """
 
+import sys
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from ingest.errors import ConfigurationError, Problem
 from ingest.model import Period
 from ingest.registry import Registry
 from ingest.schema import TABLES
@@ -44,6 +47,23 @@ def encoded(rows: pl.DataFrame, form: Format) -> bytes:
         case "parquet":
             rows.write_parquet(packed := BytesIO())
             return packed.getvalue()
+
+
+def save(content: bytes, target: Path | None) -> None:
+    """
+    Write an export to a file, or to standard output where there is none.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
+    if target is None:
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        target.write_bytes(content)
+    except OSError as error:
+        found = f"{target}: {error.strerror}"
+        raise ConfigurationError([Problem("--output", found, "a file that can be written")]) from None
 
 
 def rows(

@@ -1,7 +1,7 @@
 """Tables for the terminal: frames and catalogues -> rich. Everything people look at on the command line stands here."""
 
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,10 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ingest.collect.collector import Tally
+from ingest.collect.quarantine import Replayed
 from ingest.model import Text as Bilingual
 from ingest.registry import Registry
 from ingest.settings import Settings
 from pipelines.notify import figures
+from pipelines.status import FATES, SILENT, Status
 from rules.catalogue import Catalogue
 from rules.model import VERIFIED, Rule
 
@@ -30,6 +32,9 @@ _VERDICTS = {
     "none": "[dim]no limit[/]",
 }
 _KINDS = {"opened": "[bold red]opened[/]", "closed": "[green]closed[/]", "withdrawn": "[yellow]withdrawn[/]"}
+_LISTED = 20  # refusals shown one by one
+_MOST_BYTES = 4096  # of a payload
+_DUMPED = 16  # bytes a line
 
 
 def _table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
@@ -161,10 +166,135 @@ def tally(out: Console, counted: Tally) -> None:
     out.print(f"{counted.received:,} received = {parts}", highlight=False)
 
 
-def quarantine(out: Console, rows: pl.DataFrame) -> None:
-    """Count what was refused, by facility and reason, with the last sentence of each."""
-    table = _table("Quarantine", "facility", "reason", "rows", "last", "for example", right=("rows",))
-    counted = rows.sort("received").group_by("facility", "reason").agg(pl.len(), pl.last("received", "sentence"))
-    for facility, reason, count, received, sentence in counted.sort("facility", "reason").iter_rows():
-        table.add_row(facility or "–", reason, str(count), f"{received:%Y-%m-%d %H:%M}", escape(sentence))
+def refusals(out: Console, rows: pl.DataFrame, zone: ZoneInfo) -> None:
+    """Count refusals by facility and reason, and list the newest open ones."""
+    states = ("open", "replayed", "discarded")
+    table = _table("Quarantine", "facility", "reason", *states, right=states)
+    counts = rows.group_by("facility", "reason").agg((pl.col("state") == state).sum().alias(state) for state in states)
+    for facility, reason, *numbers in counts.sort("facility", "reason").iter_rows():
+        table.add_row(_printed(facility) or "–", reason, *map(str, numbers))
     out.print(table)
+    waiting = rows.filter(state="open")
+    listed = _table("Open, the newest last", "id", "received", "what")
+    for row in waiting.tail(_LISTED).iter_rows(named=True):
+        received = row["received"].astimezone(zone)
+        listed.add_row(
+            _short(row["id"]), f"{received:%Y-%m-%d %H:%M}", f"{_printed(row['topic'])}\n{_printed(row['sentence'])}"
+        )
+    out.print(listed)
+    if waiting.height > _LISTED:
+        out.print(
+            f"and {waiting.height - _LISTED:,} older ones; --reason, --facility, --from and --to choose",
+            highlight=False,
+        )
+
+
+def _short(refusal: str) -> str:
+    digest, _, rest = refusal.partition(":")
+    return f"{digest[:8]}:{rest.partition(':')[0]}" if rest else refusal
+
+
+def _printed(text: str) -> str:
+    """Foreign text as it may stand on a terminal: no control characters, no markup."""
+    return escape("".join(one if one.isprintable() else "�" for one in text))
+
+
+def refusal(out: Console, row: Mapping[str, Any], payload: bytes | None) -> None:
+    """Show one refusal and its bytes: as text where they are text, else as a hex dump."""
+    item = "the whole payload" if row["item"] < 0 else f"entry {row['item']} of the payload, counted from 0"
+    stands = {"item": item, "topic": _printed(row["topic"]), "sentence": _printed(row["sentence"])}
+    record(out, f"refusal {row['id']}", dict(row) | {"facility": _printed(row["facility"])} | stands)
+    if payload is None:
+        out.print("its bytes were not kept")
+        return
+    head = payload[:_MOST_BYTES]
+    out.print(Text(_text(head) or "\n".join(_hex_dump(head))), highlight=False, soft_wrap=True)
+    if len(payload) > _MOST_BYTES:
+        out.print(f"and {len(payload) - _MOST_BYTES:,} bytes more: `peakwatch export quarantine` has them all")
+
+
+def _text(content: bytes) -> str:
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
+    return text if all(one.isprintable() or one in "\n\t" for one in text) else ""
+
+
+def _hex_dump(content: bytes) -> Iterator[str]:
+    for start in range(0, len(content), _DUMPED):
+        line = content[start : start + _DUMPED]
+        shown = "".join(chr(byte) if chr(byte).isascii() and chr(byte).isprintable() else "." for byte in line)
+        yield f"{start:08x}  {line.hex(' '):<{3 * _DUMPED}} {shown}"
+
+
+def replayed(out: Console, done: Replayed, *, without: int) -> None:
+    """Say how a replay ended."""
+    out.print(
+        f"{done.refusals:,} refusals replayed: {done.stored:,} entries stored, {done.duplicate:,} duplicate, "
+        f"{done.refused:,} still refused",
+        highlight=False,
+    )
+    if without:
+        out.print(f"{without:,} more have no bytes that could be replayed", highlight=False)
+
+
+def status(out: Console, now: Status, zone: ZoneInfo) -> None:
+    """Show how the line stands."""
+    _collectors(out, now, zone)
+    table = _table("Facilities", "facility", "newest reading", "lag", "complete yesterday", right=("lag",))
+    for facility, newest, lag, coverage in now.facilities.iter_rows():
+        said = f"[yellow]none in {SILENT.days} days[/]" if newest is None else _moment(newest, zone)
+        table.add_row(facility, said, "–" if lag is None else _lag(lag), _share(coverage))
+    out.print(table)
+    _gateways(out, now.gateways, zone)
+    table = _table("Jobs", "job", "last good run", "last failure")
+    for job, good, failed, error in now.jobs.iter_rows():
+        failure = "" if failed is None else f"{_moment(failed, zone)}\n{_printed(error)}"
+        table.add_row(job, "never" if good is None else _moment(good, zone), failure)
+    out.print(table)
+    states = ("open", "replayed", "discarded")
+    table = _table("Quarantine", "facility", *states, right=states)
+    for facility, *counts in now.quarantine.iter_rows():
+        table.add_row(facility or "not registered", *(f"{count:,}" for count in counts))
+    out.print(table)
+
+
+def _collectors(out: Console, now: Status, zone: ZoneInfo) -> None:
+    table = _table("Collectors", "since", "collector and its loss equation")
+    for row in now.collectors.iter_rows(named=True):
+        table.add_row(_moment(row["started"], zone), f"{row['collector']}\n{_equation(row)}")
+    if now.collectors.height > 1:
+        table.add_row("", f"all of them\n{_equation(now.total.row(0, named=True))}")
+    out.print(table)
+    if now.collectors.is_empty():
+        out.print("[yellow]no collector has counted anything yet[/]")
+
+
+def _equation(row: Mapping[str, Any]) -> str:
+    mark = "[green]closes[/]" if row["closes"] else "[bold red]does not close[/]"
+    overflow = f"; {row['overflow']:,} quarantined without bytes" if row["overflow"] else ""
+    return f"{row['items']:,} received = {' + '.join(f'{row[fate]:,} {fate}' for fate in FATES)}: {mark}{overflow}"
+
+
+def _gateways(out: Console, rows: pl.DataFrame, zone: ZoneInfo) -> None:
+    """Show the gateways that are offline or lost something; the others are only counted."""
+    table = _table("Gateways", "facility", "gateway", "state", "lost upstream", "since", right=("lost upstream",))
+    wrong = rows.filter((pl.col("state") != "online") & (pl.col("state") != "") | (pl.col("lost_upstream") > 0))
+    for facility, gateway, state, lost, at in wrong.iter_rows():
+        said = f"[red]{state}[/]" if state == "offline" else state or "–"
+        table.add_row(facility, _printed(gateway), said, "–" if lost is None else f"{lost:,}", _moment(at, zone))
+    out.print(table)
+    out.print(f"{rows.height} gateways noted, {wrong.height} of them with something to look at\n", highlight=False)
+
+
+def _moment(time: datetime, zone: ZoneInfo) -> str:
+    return f"{time.astimezone(zone):%Y-%m-%d %H:%M}"
+
+
+def _lag(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds))) if seconds >= 0 else "0:00:00"
+
+
+def _share(coverage: float | None) -> str:
+    return "–" if coverage is None else figures.percent_at_least(coverage)

@@ -17,9 +17,10 @@ from time import monotonic, sleep
 import polars as pl
 import structlog
 
-from ingest.collect.gateways import Gateways
+from ingest.collect.gateways import Gateway, Gateways, Name
 from ingest.collect.subscription import Delivery, Subscription
 from ingest.decode.payload import decode
+from ingest.decode.table import Gateways as Formats
 from ingest.errors import StoreUnavailable
 from ingest.registry import Registry
 from ingest.schema import TIME
@@ -44,6 +45,7 @@ class Tally:
         pending: items decoded and not yet stored.
         status: status messages; they are no items.
         lost_upstream: messages a gateway numbered and nobody received.
+        unmapped: messages of devices with nothing in them that the registry maps to a meter; they are no items.
     """
 
     received: int = 0
@@ -53,6 +55,7 @@ class Tally:
     pending: int = 0
     status: int = 0
     lost_upstream: int = 0
+    unmapped: int = 0
 
     @property
     def whole(self) -> bool:
@@ -92,6 +95,7 @@ class Collector:
         self._ahead = ahead
         self._tally = Tally()
         self._gateways = Gateways(registry.facilities)
+        self._formats = Formats(registry)
 
     @property
     def tally(self) -> Tally:
@@ -99,9 +103,9 @@ class Collector:
         return self._tally
 
     @property
-    def gateways(self) -> dict[tuple[str, str], str]:
-        """Facility and gateway to `online`, `offline` or `unknown`, as the gateways' last-wills say."""
-        return dict(self._gateways.states)
+    def gateways(self) -> dict[Name, Gateway]:
+        """Facility and gateway to its state and what it lost upstream."""
+        return dict(self._gateways.seen)
 
     def run(self, stop: threading.Event) -> None:
         """
@@ -131,12 +135,13 @@ class Collector:
     def _collect(self, deliveries: Sequence[Delivery], stop: threading.Event) -> None:
         if not deliveries:
             return
-        decoded = decode([delivery.message for delivery in deliveries])
+        decoded = decode([delivery.message for delivery in deliveries], self._formats)
         self._count(
             received=decoded.items,
             pending=decoded.items,
             status=len(decoded.statuses),
             lost_upstream=self._gateways.note(decoded),
+            unmapped=decoded.unmapped,
         )
         if self._keep(screen(decoded, self._registry, ahead=self._ahead), stop):
             self._subscription.ack(deliveries)

@@ -23,6 +23,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from ingest.collect.buffered import BufferedClient
 from ingest.errors import BrokerError, BrokerUnavailable, ConfigurationError, Problem
 
 log = structlog.get_logger(__name__)
@@ -100,7 +101,7 @@ class Link:
         self._session = session
         self._in_flight = min(in_flight, _MOST_IN_FLIGHT)
         self._stood = False
-        self._client: paho.Client
+        self._client: BufferedClient
         self._answers: SimpleQueue[ReasonCode | None]
 
     def __enter__(self) -> Self:
@@ -144,8 +145,8 @@ class Link:
             return self._answers.get(timeout=_ANSWER)
         return None
 
-    def _make(self, version: Version) -> paho.Client:
-        client = paho.Client(
+    def _make(self, version: Version) -> BufferedClient:
+        client = BufferedClient(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             clean_session=None if version == "5" else not self._session,

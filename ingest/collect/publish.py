@@ -7,9 +7,9 @@ Publish messages and wait for every ack.
 import threading
 from collections.abc import Callable, Iterable
 
-from paho.mqtt import client as paho
 from paho.mqtt.reasoncodes import ReasonCode
 
+from ingest.collect.buffered import BufferedClient
 from ingest.collect.mqtt import Broker, Link, Version
 from ingest.errors import BrokerError, BrokerUnavailable
 from ingest.model import Publication
@@ -108,7 +108,7 @@ class Publisher(Link):
                 mid, reason = self._refused
                 raise BrokerError(f"broker {self._broker} refuses a message on {self._topics[mid]!r}: {reason}")
 
-    def _make(self, version: Version) -> paho.Client:
+    def _make(self, version: Version) -> BufferedClient:
         client = super()._make(version)
         client.on_publish = self._on_publish
         return client

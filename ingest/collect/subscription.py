@@ -15,8 +15,9 @@ from typing import NamedTuple, TypeAlias
 from paho.mqtt import client as paho
 from paho.mqtt.reasoncodes import ReasonCode
 
+from ingest.collect.buffered import BufferedClient
 from ingest.collect.mqtt import Broker, Link, Version
-from ingest.decode.topics import KINDS, PREFIX
+from ingest.decode.topics import OURS
 from ingest.model import Message
 
 _SESSION = 7 * 24 * 3600  # [s] what an absent collector has not acked is kept this long
@@ -51,7 +52,14 @@ class Subscription(Link):
     """
 
     def __init__(
-        self, broker: Broker, client_id: str, *, clock: Callable[[], datetime], in_flight: int = 5000, group: str = ""
+        self,
+        broker: Broker,
+        client_id: str,
+        *,
+        clock: Callable[[], datetime],
+        topics: Sequence[str] = OURS,
+        in_flight: int = 5000,
+        group: str = "",
     ) -> None:
         """
         Prepare; entering the context connects.
@@ -60,12 +68,12 @@ class Subscription(Link):
             broker: where to connect.
             client_id: stable name of this collector: the broker keeps what it has not acked under it.
             clock: stamps what is taken.
+            topics: filters of what to collect.
             in_flight: how many messages may wait for an ack. At least the collector's batch.
             group: share the messages among all collectors of this group; empty for all messages.
         """
         super().__init__(broker, client_id, session=_SESSION, in_flight=in_flight)
-        prefix = f"$share/{group}/{PREFIX}" if group else PREFIX
-        self._topics = [(f"{prefix}/+/+/{kind}", 1) for kind in KINDS]
+        self._topics = [(f"$share/{group}/{topic}" if group else topic, 1) for topic in topics]
         self.clock = clock
         self._queue: Queue[_Waiting] = Queue(self._in_flight)
         self._closing = False
@@ -105,16 +113,15 @@ class Subscription(Link):
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Ack what is stored. The ack of a lost connection is dropped: the broker sends the message again."""
         with self._acking:
-            for delivery in deliveries:
-                if delivery.mid and delivery.connection == self._connection:
-                    self._client.ack(delivery.mid, 1)
+            here = [one.mid for one in deliveries if one.mid and one.connection == self._connection]
+            self._client.ack_all(here)
         self._acked += len(deliveries)
 
     def __exit__(self, *_: object) -> None:
         self._closing = True
         super().__exit__()
 
-    def _make(self, version: Version) -> paho.Client:
+    def _make(self, version: Version) -> BufferedClient:
         client = super()._make(version)
         client.on_message = self._on_message
         client.on_subscribe = self._on_subscribe

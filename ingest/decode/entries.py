@@ -20,6 +20,9 @@ from ingest.decode.reasons import Reason, shown
 WHOLE = -1
 MOST_ENTRIES = 100_000
 
+# of readings.flags: where a time comes from that the reading itself has not
+DEFAULTED, RECEIVED = 2, 4
+
 
 class Reading(msgspec.Struct, gc=False):
     """One value of one meter; without a time, the payload's own counts."""
@@ -72,13 +75,18 @@ class Refusal(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """What one payload holds: entries and their places in it, its default time, its `seq`, what was refused."""
+    """
+    What one payload holds: entries and their places in it, its default time, its `seq`, what was refused.
+
+    `flag` tells where the default time comes from: the message (DEFAULTED) or its receipt (RECEIVED).
+    """
 
     items: Sequence[int] = ()
     entries: Sequence[Any] = ()
     time: object = None
     seq: int | None = None
     refused: Sequence[Refusal] = ()
+    flag: int = DEFAULTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +132,9 @@ def open_payload(payload: bytes, kind: Kind) -> Opened:
 
 def _by_entry(payload: bytes, kind: Kind) -> Opened:
     try:
-        whole = _loads(payload)
+        whole = loads(payload)
     except (ValueError, RecursionError) as error:
-        return _unusable("the payload", _why(error), "a JSON object in UTF-8")
+        return _unusable("the payload", why(error), "a JSON object in UTF-8")
     if not isinstance(whole, dict):
         return _unusable("the payload", shown(whole), "a JSON object in UTF-8")
     found = whole.get(kind.key, [whole] if kind.flat in whole else None)
@@ -179,15 +187,21 @@ def _wrong_length(entries: Sequence[object], kind: Kind) -> Refusal | None:
     return None
 
 
-def _loads(payload: bytes) -> Any:
-    """Read JSON that may hold NaN and Infinity: they spoil their own entry only."""
+def loads(payload: bytes) -> Any:
+    """
+    Read JSON that may hold NaN and Infinity: they spoil their own entry only.
+
+    Raises:
+        ValueError, RecursionError: it is none, or nests too deeply; `why` has the words.
+    """
     whole = json.loads(payload.decode("utf-8"), parse_int=_integer)
     # a lone surrogate can be written as \ud800 in JSON and stored nowhere
     json.dumps(whole, ensure_ascii=False).encode("utf-8")
     return whole
 
 
-def _why(error: ValueError | RecursionError) -> str:
+def why(error: ValueError | RecursionError) -> str:
+    """Tell what is wrong with a payload that `loads` cannot read."""
     match error:
         case UnicodeDecodeError():
             return f"not UTF-8 at byte {error.start}"

@@ -1,9 +1,9 @@
 """
-Our own payloads (readings, activity, status) to frames, for a whole batch of messages at once.
+Payloads to frames, for a whole batch of messages at once: our own, and those of registered gateways of other formats.
 
     messages -> decode() -> Decoded: readings, activity, what was refused and why, status, seq
 
-Nothing is raised and nothing is dropped: every payload ends in exactly one of these.
+Nothing is raised and nothing is dropped: every payload ends in one of these, or is counted as unmapped.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ import polars as pl
 from ingest.decode import times, topics
 from ingest.decode.entries import KINDS, WHOLE, Opened, Refusal, open_payload
 from ingest.decode.reasons import Reason, shown
+from ingest.decode.table import Gateways
 from ingest.decode.topics import Topic
 from ingest.model import Message
 from ingest.schema import TIME
@@ -30,14 +31,16 @@ class Decoded:
 
     Attributes:
         messages: the batch; column `message` of each frame is an index into it.
-        readings: message, item, facility, gateway, received, meter, time, value, unit (null: the meter's), defaulted
-            (the time is the message's default).
+        readings: message, item, facility, gateway, flags (2: the time is the message's default, 4: that of its
+            receipt), received, meter, time, value, unit (null: the meter's).
         activity: message, item, facility, gateway, received, product, start, end, quantity, unit (null: the product's).
         refused: message, item (-1: the whole payload), reason, sentence.
         statuses: topic and `online`, `offline` or `unknown`, one for each status message.
         seqs: topic and `seq`, one for each message that has one.
         items: how many items the batch counts in the loss equation: 1 for a payload that is refused whole, the number
             of its entries for any other, 0 for a status.
+        unmapped: messages of other formats that name no mapped value: of a device that sends a topic for each value,
+            or only what changed. They are no items.
     """
 
     messages: Sequence[Message]
@@ -47,6 +50,7 @@ class Decoded:
     statuses: Sequence[tuple[Topic, str]]
     seqs: Sequence[tuple[Topic, int]]
     items: int
+    unmapped: int
 
 
 class _Part(NamedTuple):
@@ -57,23 +61,37 @@ class _Part(NamedTuple):
     opened: Opened
 
 
-def decode(messages: Sequence[Message]) -> Decoded:
-    """Decode a batch of messages; raises nothing."""
+def decode(messages: Sequence[Message], gateways: Gateways | None = None) -> Decoded:
+    """
+    Decode a batch of messages; raises nothing.
+
+    Args:
+        messages: in the order they came.
+        gateways: those of other formats; None where all messages are of our own.
+    """
     parts: list[_Part] = []
-    foreign: list[tuple[int, Refusal]] = []
+    unknown: list[tuple[int, Refusal]] = []
     statuses: list[tuple[Topic, str]] = []
+    unmapped = 0
+    others = gateways or None
     for index, message in enumerate(messages):
-        topic = topics.parse(message.topic)
+        topic = topics.split(message.topic)
         if topic is None:
-            refusal = Refusal(WHOLE, Reason.TOPIC, Reason.TOPIC.sentence.format(shown(message.topic)))
-            foreign.append((index, refusal))
+            unknown.append((index, _unknown(message.topic)))
+        elif others is not None and topic in others:
+            opened, state = others.open(topic, message)
+            parts.append(_Part(index, topic._replace(kind="readings"), opened))
+            statuses.extend([(topic, state)] if state else [])
+            unmapped += not (state or opened.entries or opened.refused)
+        elif topic.kind in KINDS:
+            parts.append(_Part(index, topic, open_payload(message.payload, KINDS[topic.kind])))
         elif topic.kind == "status":
             statuses.append((topic, _state(message.payload)))
         else:
-            parts.append(_Part(index, topic, open_payload(message.payload, KINDS[topic.kind])))
+            unknown.append((index, _unknown(message.topic)))
     readings, untimed_readings = _readings([part for part in parts if part.topic.kind == "readings"])
     activity, untimed_activity = _activity([part for part in parts if part.topic.kind == "activity"])
-    refused = [*foreign, *((part.message, refusal) for part in parts for refusal in part.opened.refused)]
+    refused = [*unknown, *((part.message, refusal) for part in parts for refusal in part.opened.refused)]
     received = pl.DataFrame({"received": [message.received for message in messages]}, schema={"received": TIME})
     return Decoded(
         messages=messages,
@@ -83,7 +101,12 @@ def decode(messages: Sequence[Message]) -> Decoded:
         statuses=statuses,
         seqs=[(part.topic, part.opened.seq) for part in parts if part.opened.seq is not None],
         items=len(refused) + sum(len(part.opened.entries) for part in parts),
+        unmapped=unmapped,
     )
+
+
+def _unknown(topic: str) -> Refusal:
+    return Refusal(WHOLE, Reason.TOPIC, Reason.TOPIC.sentence.format(shown(topic), "readings, activity or status"))
 
 
 def _state(payload: bytes) -> str:
@@ -96,12 +119,13 @@ def _readings(parts: Sequence[_Part]) -> tuple[pl.DataFrame, pl.DataFrame]:
     entries = [entry for part in parts for entry in part.opened.entries]
     defaults = [part.opened.time for part in parts for _ in part.opened.entries]
     said = [default if entry.time is None else entry.time for entry, default in zip(entries, defaults, strict=True)]
+    defaulted = pl.Series([entry.time is None for entry in entries], dtype=pl.Boolean)
     frame = _places(parts).with_columns(
         pl.Series("meter", [entry.meter for entry in entries], dtype=pl.String),
         times.parse(said).alias("time"),
         pl.Series("value", [entry.value for entry in entries], dtype=pl.Float64),
         pl.Series("unit", [entry.unit for entry in entries], dtype=pl.String),
-        pl.Series("defaulted", [entry.time is None for entry in entries], dtype=pl.Boolean),
+        flags=pl.when(defaulted).then("flags").otherwise(pl.lit(0, pl.Int32)),
     )
     return _timed(frame, {"time": said})
 
@@ -110,20 +134,24 @@ def _activity(parts: Sequence[_Part]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Activity with start and end, and the refusals of those without."""
     entries = [entry for part in parts for entry in part.opened.entries]
     starts, ends = [entry.start for entry in entries], [entry.end for entry in entries]
-    frame = _places(parts).with_columns(
-        pl.Series("product", [entry.product for entry in entries], dtype=pl.String),
-        times.parse(starts).alias("start"),
-        times.parse(ends).alias("end"),
-        pl.Series("quantity", [entry.quantity for entry in entries], dtype=pl.Float64),
-        pl.Series("unit", [entry.unit for entry in entries], dtype=pl.String),
+    frame = (
+        _places(parts)
+        .drop("flags")
+        .with_columns(
+            pl.Series("product", [entry.product for entry in entries], dtype=pl.String),
+            times.parse(starts).alias("start"),
+            times.parse(ends).alias("end"),
+            pl.Series("quantity", [entry.quantity for entry in entries], dtype=pl.Float64),
+            pl.Series("unit", [entry.unit for entry in entries], dtype=pl.String),
+        )
     )
     return _timed(frame, {"start": starts, "end": ends})
 
 
 def _places(parts: Sequence[_Part]) -> pl.DataFrame:
     senders = pl.DataFrame(
-        [(part.message, part.topic.facility, part.topic.gateway) for part in parts],
-        schema={"message": pl.UInt32(), "facility": pl.String(), "gateway": pl.String()},
+        [(part.message, part.topic.facility, part.topic.gateway, part.opened.flag) for part in parts],
+        schema={"message": pl.UInt32(), "facility": pl.String(), "gateway": pl.String(), "flags": pl.Int32()},
         orient="row",
     )
     part = pl.Series([index for index, part in enumerate(parts) for _ in part.opened.items], dtype=pl.UInt32)

@@ -26,9 +26,16 @@ class Reason(StrEnum):
         member.sentence = sentence
         return member
 
-    TOPIC = "topic", "topic {} is not known; wanted peakwatch/v1/FACILITY/GATEWAY/ and readings, activity or status"
+    TOPIC = "topic", "topic {} is not known; wanted peakwatch/v1/FACILITY/GATEWAY/ and {}"
     MALFORMED = "malformed", "{} is {}; wanted {}"
     EMPTY = "empty", "{} is an empty array; wanted at least one entry"
+    UNMAPPED = "unmapped", "the payload names {} and none of the values mapped to meters; wanted one of {}"
+    NOT_VALID = "not_valid", "{} is {}; wanted a valid value"
+    NO_TIME = "no_time", '{} has no time; wanted one, or missing_time = "receipt" and a message that is not retained'
+    NO_BIRTH = (
+        "no_birth",
+        "{} of {} is not known, because its birth is missing; wanted {} first, or names and datatypes in each message",
+    )
     UNKNOWN_FACILITY = "unknown_facility", "facility {} is not in the registry; wanted a registered facility"
     UNKNOWN_METER = "unknown_meter", "meter {} is not registered; wanted a meter of facility {}"
     FOREIGN_METER = "foreign_meter", "meter {} belongs to another facility; wanted a meter of facility {}"

@@ -1,6 +1,13 @@
-"""Times as payloads write them, RFC 3339 text or integer epoch milliseconds, to UTC: one column at a time."""
+"""
+Times as payloads write them, RFC 3339 text or integer epoch milliseconds, to UTC: one column at a time.
 
+Devices of other formats write local times without an offset; `zoned` gives them that of their zone.
+"""
+
+import re
 from collections.abc import Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -8,6 +15,7 @@ from ingest.schema import TIME
 
 # chrono's %+ takes more than RFC 3339 does: offsets without a colon, leading signs and spaces
 _RFC3339 = r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$"
+_LOCAL = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?", re.ASCII)
 # the years 1 to 9999: all that RFC 3339 and Python can write
 _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 
@@ -31,3 +39,21 @@ def parse(values: Sequence[object]) -> pl.Series:
     within = time.dt.epoch("ms").is_between(_FIRST_MS, _LAST_MS)
     frame = pl.DataFrame({"text": texts, "number": numbers}, schema={"text": pl.String, "number": pl.Int64})
     return frame.select(time=pl.when(within).then(time))["time"]
+
+
+def zoned(value: object, zone: ZoneInfo) -> object:
+    """
+    Give a local time the offset of its zone.
+
+    Returns:
+        RFC 3339 text; the value as it is where it is no local time, and where the clocks of the zone skip it or show
+        it twice: nothing says which of the two is meant.
+    """
+    if not isinstance(value, str) or _LOCAL.fullmatch(value) is None:
+        return value
+    try:
+        local = datetime.fromisoformat(value).replace(tzinfo=zone)
+        offsets = {local.utcoffset(), local.replace(fold=1).utcoffset()}
+    except (ValueError, OverflowError):
+        return value
+    return local.isoformat(timespec="microseconds") if len(offsets) == 1 else value

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from ingest.carriers import to_canonical
 from ingest.errors import ConfigurationError, Problem
-from ingest.registry.facility import Budget, Contact, DataCentre, Exchange, Facility, Meter, Name, Product
+from ingest.registry.facility import Budget, Contact, DataCentre, Exchange, Facility, Gateway, Meter, Name, Product
 from ingest.registry.problems import problems_of
 from ingest.schema import TIME
 
@@ -32,6 +32,7 @@ __all__ = [
     "DataCentre",
     "Exchange",
     "Facility",
+    "Gateway",
     "Meter",
     "Name",
     "Product",

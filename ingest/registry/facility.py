@@ -6,12 +6,11 @@ against each other; a fault of one never hides those of another, so a person men
 """
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Sequence
+from datetime import date, timedelta
 from functools import cache
 from itertools import pairwise
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
@@ -19,31 +18,26 @@ from pydantic import (
     AwareDatetime,
     BeforeValidator,
     Field,
-    ValidationError,
+    ModelWrapValidatorHandler,
     ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     field_validator,
+    model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ingest.carriers import CARRIERS, to_canonical
 from ingest.model import Strict, Text
+from ingest.registry.fits import fits, tree
+from ingest.registry.rows import rows, together, wanted
 from ingest.units import UNITS
 
 _USCC_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _SPANS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def _wanted(sentence: str, *, name: str = "") -> PydanticCustomError:
-    """Build the error of a check of ours: what is wanted, and the name of the row it is about."""
-    return PydanticCustomError("wanted", "{wanted}", {"wanted": sentence, "name": name})
-
-
 def _text(pattern: str, sentence: str) -> AfterValidator:
     def check(text: str) -> str:
         if re.fullmatch(pattern, text) is None:
-            raise _wanted(sentence)
+            raise wanted(sentence)
         return text
 
     return AfterValidator(check)
@@ -52,7 +46,7 @@ def _text(pattern: str, sentence: str) -> AfterValidator:
 def _one_of(names: Sequence[str]) -> AfterValidator:
     def check(name: str) -> str:
         if name not in names:
-            raise _wanted(f"one of {', '.join(names)}")
+            raise wanted(f"one of {', '.join(names)}")
         return name
 
     return AfterValidator(check)
@@ -61,11 +55,11 @@ def _one_of(names: Sequence[str]) -> AfterValidator:
 def _uscc(code: str) -> str:
     """GB 32100: 17 characters weighted by 3^i mod 31, the 18th makes the sum divisible by 31."""
     if re.fullmatch(rf"[{_USCC_ALPHABET}]{{18}}", code) is None:
-        raise _wanted("18 characters, digits and capitals without I, O, S, V, Z (GB 32100)")
+        raise wanted("18 characters, digits and capitals without I, O, S, V, Z (GB 32100)")
     weighted = sum(_USCC_ALPHABET.index(character) * pow(3, i, 31) for i, character in enumerate(code[:17]))
     check = _USCC_ALPHABET[-weighted % 31]
     if check != code[17]:
-        raise _wanted(f"the check digit {check} at the end (GB 32100)")
+        raise wanted(f"the check digit {check} at the end (GB 32100)")
     return code
 
 
@@ -75,7 +69,7 @@ _timezones = cache(available_timezones)
 
 def _timezone(name: str) -> str:
     if name not in _timezones():
-        raise _wanted("an IANA time zone, e.g. Asia/Shanghai")
+        raise wanted("an IANA time zone, e.g. Asia/Shanghai")
     return name
 
 
@@ -83,100 +77,8 @@ def _duration(text: object) -> timedelta:
     match = re.fullmatch(r"([1-9][0-9]{0,4})([smhd])", text) if isinstance(text, str) else None
     span = timedelta(**{_SPANS[match[2]]: int(match[1])}) if match else timedelta.max
     if span > timedelta(days=1):
-        raise _wanted("a whole number and s, m, h or d, at most 1d, e.g. 15m")
+        raise wanted("a whole number and s, m, h or d, at most 1d, e.g. 15m")
     return span
-
-
-class Fault(NamedTuple):
-    """What is wrong with one row of a list: its place, its name, what was found, what is wanted."""
-
-    at: tuple[int | str, ...]
-    name: str
-    found: object
-    wanted: str
-
-
-Row = dict[str, Any]
-Check = Callable[[Sequence[Row]], Iterator[Fault]]
-
-
-def _rows(key: str, check: Check | None = None) -> WrapValidator:
-    """Check a list of tables row by row and the rows against each other, and report both; `key` names a row."""
-
-    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        rows = [_row(row) for row in value] if isinstance(value, list | tuple) else []
-        faults = [*_twice(rows, key), *(check(rows) if check else ())]
-        errors = [InitErrorDetails(type=_wanted(f.wanted, name=f.name), loc=f.at, input=f.found) for f in faults]
-        try:
-            checked = handler(value)
-        except ValidationError as error:
-            errors = [*_named(error, rows, key), *errors]
-        if errors:
-            raise ValidationError.from_exception_data(key, errors)
-        return checked
-
-    return WrapValidator(validate)
-
-
-def _row(row: object) -> Row:
-    return row if isinstance(row, dict) else getattr(row, "__dict__", {})
-
-
-def _of(row: Row, key: str) -> str:
-    return str(row[key]) if isinstance(row.get(key), str | int | datetime) else ""
-
-
-def _twice(rows: Sequence[Row], key: str) -> Iterator[Fault]:
-    seen: Counter[str] = Counter()
-    for place, row in enumerate(rows):
-        name = _of(row, key)
-        seen[name] += 1
-        if name and seen[name] > 1:
-            first = [_of(other, key) for other in rows].index(name)
-            yield Fault((place, key), "", row[key], f"another {key}: row {first} has this one already")
-
-
-def _named(error: ValidationError, rows: Sequence[Row], key: str) -> Iterator[InitErrorDetails]:
-    """Give every error of a row the row's name: nobody counts tables in a file."""
-    for detail in error.errors(include_url=False):
-        place = next(iter(detail["loc"]), None)
-        name = _of(rows[place], key) if isinstance(place, int) else ""
-        context = detail.get("ctx", {}) | ({"name": name} if name and detail["loc"][1:] != (key,) else {})
-        # the message is finished; doubled braces would show, single ones only match keys of the context
-        again = PydanticCustomError(detail["type"], detail["msg"], context)
-        yield InitErrorDetails(type=again, loc=detail["loc"], input=detail["input"])
-
-
-def _tree(rows: Sequence[Row]) -> Iterator[Fault]:
-    """Meters form trees of one carrier: a sub-meter's energy is part of its parent's."""
-    if not rows:
-        yield Fault((), "", [], "at least one [[meter]]")
-    meters = {_of(row, "id"): row for row in rows}
-    for place, row in enumerate(rows):
-        name, parent = _of(row, "id"), _of(row, "parent")
-        at = (place, "parent")
-        if not parent:
-            continue
-        if parent not in meters:
-            yield Fault(at, name, parent, "the id of a meter of this facility")
-        elif name in (path := _above(meters, parent)):
-            circle = " > ".join([name, *path[: path.index(name) + 1]])
-            yield Fault(at, name, parent, f"no circle of parents: {circle}")
-        elif {_of(row, "carrier"), _of(meters[parent], "carrier")} <= CARRIERS.keys() and (
-            row["carrier"] != meters[parent]["carrier"]
-        ):
-            yield Fault(
-                at, name, parent, f"a meter of {row['carrier']} too; that one measures {meters[parent]['carrier']}"
-            )
-
-
-def _above(meters: dict[str, Row], name: str) -> list[str]:
-    """Return a meter and those above it, each once also where they run in a circle."""
-    path: list[str] = []
-    while name in meters and name not in path:
-        path.append(name)
-        name = _of(meters[name], "parent")
-    return path
 
 
 Identifier = Annotated[str, _text(r"[a-z0-9-]{1,64}", "1 to 64 of a-z, 0-9 and -")]
@@ -253,8 +155,9 @@ class Meter(Strict):
     rated_kw: Positive | None = None
     parent: Annotated[str, _text(r"[A-Za-z0-9._-]{0,64}", "the id of a meter, or nothing")] = ""
     scope: Tag = ""
+    code: Annotated[str, _text("[0-9]{16}", "the 16 digits of a data item (采集数据项编码)")] | None = None
     valid_from: date
-    exchange: Annotated[tuple[Exchange, ...], Field(strict=False), _rows("at")] = ()
+    exchange: Annotated[tuple[Exchange, ...], Field(strict=False), rows("at")] = ()
 
     # a field validator sees the keys above it that passed: one wrong key does not silence the checks of the others
     @field_validator("unit")
@@ -263,7 +166,7 @@ class Meter(Strict):
         carrier = info.data.get("carrier")
         if carrier and to_canonical(carrier, unit) is None:
             units = [name for name in UNITS if to_canonical(carrier, name) is not None]
-            raise _wanted(f"a unit that measures {carrier}: {', '.join(units)}")
+            raise wanted(f"a unit that measures {carrier}: {', '.join(units)}")
         return unit
 
     @field_validator("kind")
@@ -271,14 +174,14 @@ class Meter(Strict):
     def _matches_the_unit(cls, kind: str, info: ValidationInfo) -> str:
         unit = info.data.get("unit")
         if unit and (kind == "power") != (UNITS[unit].dimension == "power"):
-            raise _wanted(f"{'register or interval' if kind == 'power' else 'power'}, because the unit is {unit}")
+            raise wanted(f"{'register or interval' if kind == 'power' else 'power'}, because the unit is {unit}")
         return kind
 
     @field_validator("digits", "exchange")
     @classmethod
     def _counts(cls, value: Any, info: ValidationInfo) -> Any:
         if value and info.data.get("kind") in {"interval", "power"}:
-            raise _wanted("this key on a meter of kind register only")
+            raise wanted("this key on a meter of kind register only")
         return value
 
     @field_validator("exchange")
@@ -286,17 +189,83 @@ class Meter(Strict):
     def _in_order(cls, exchanges: tuple[Exchange, ...], info: ValidationInfo) -> tuple[Exchange, ...]:
         for earlier, later in pairwise(exchanges):
             if earlier.at >= later.at:
-                raise _wanted(f"the order of time; {later.at.isoformat()} comes after {earlier.at.isoformat()}")
+                raise wanted(f"the order of time; {later.at.isoformat()} comes after {earlier.at.isoformat()}")
         if exchanges and "valid_from" in info.data and exchanges[0].at.date() < info.data["valid_from"]:
-            raise _wanted(f"no exchange before valid_from; one is at {exchanges[0].at.isoformat()}")
+            raise wanted(f"no exchange before valid_from; one is at {exchanges[0].at.isoformat()}")
         highest = max((max(each.removed_value, each.installed_value) for each in exchanges), default=0.0)
         if (digits := info.data.get("digits")) and highest >= 10.0**digits:
-            raise _wanted(f"values that {digits} digits can show; one is {highest:.10g}")
+            raise wanted(f"values that {digits} digits can show; one is {highest:.10g}")
         return exchanges
 
 
+# which keys a format has, and what a name of its values looks like
+_KEYS = {
+    "time": ("flat",),
+    "missing_time": ("flat", "shelly"),
+    "meters": ("flat", "tasmota", "shelly", "sparkplug_b"),
+    "units": ("flat", "tasmota", "sparkplug_b"),
+}
+_NAMES = {
+    "tasmota": (r"[^.]+\..+", "a name below a sensor, e.g. ENERGY.Total"),
+    "shelly": (
+        r"\w+/\d+/\w+|e?meters\.\d+\.\w+|\w+:\d+\.[\w.]+",
+        "a name like em:0.total_act_power, emdata:0.total_act, emeter/0/total or emeters.0.total",
+    ),
+    "sparkplug_b": (r"[^/]+/[^/]+/.+", "GROUP/NODE/METRIC or GROUP/NODE/DEVICE/METRIC"),
+}
+
+
+class Gateway(Strict):
+    """A gateway: the format of its messages, and which of the values it names belong to which meter."""
+
+    id: MeterId
+    format: Literal["peakwatch", "flat", "tasmota", "shelly", "sparkplug_b", "national"] = "peakwatch"
+    time: Line = "timestamp"
+    missing_time: Literal["refuse", "receipt"] = "refuse"
+    meters: Annotated[dict[Line, MeterId], Field(default_factory=dict, validate_default=True)]
+    units: dict[Line, UnitName] = Field(default_factory=dict)
+
+    @field_validator(*_KEYS)
+    @classmethod
+    def _is_of_the_format(cls, value: Any, info: ValidationInfo) -> Any:
+        formats = _KEYS[str(info.field_name)]
+        if value and info.data.get("format", formats[0]) not in formats:
+            raise wanted(f"this key on a gateway of format {' or '.join(formats)} only")
+        return value
+
+    @field_validator("meters", mode="before")
+    @classmethod
+    def _is_quoted(cls, meters: Any) -> Any:
+        nested = [name for name, meter in meters.items() if isinstance(meter, dict)] if isinstance(meters, dict) else []
+        if nested:
+            raise wanted(f'each name in quotes, because of its dots: "{nested[0]}...." = "a meter"')
+        return meters
+
+    @field_validator("meters")
+    @classmethod
+    def _names_each_meter_once(cls, meters: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if not meters and info.data.get("format") in _KEYS["meters"]:
+            raise wanted("the names of the values it sends, each with its meter")
+        if len(set(meters.values())) < len(meters):
+            # two values of one meter at one time: the second would replace the first
+            raise wanted("each meter once")
+        pattern, like = _NAMES.get(info.data.get("format", ""), (".+", ""))
+        for name in meters:
+            if re.fullmatch(pattern, name) is None:
+                raise wanted(f"{like}; one is {name!r}")
+        return meters
+
+    @field_validator("units")
+    @classmethod
+    def _names_what_is_mapped(cls, units: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        unknown = [name for name in units if name not in info.data.get("meters", units)]
+        if unknown:
+            raise wanted(f"names that stand in meters too; {unknown[0]!r} does not")
+        return units
+
+
 class Facility(Strict):
-    """A facility (用能单位): the accountable site, its meters, products and contacts."""
+    """A facility (用能单位): the accountable site, its meters, gateways, products and contacts."""
 
     id: Identifier
     name: Name
@@ -310,16 +279,22 @@ class Facility(Strict):
     floor_area_m2: Positive | None = None
     persons: Annotated[int, Field(gt=0, lt=10**9)] | None = None
     data_centre: Annotated[DataCentre | None, Field(validate_default=True)] = None
-    contact: Annotated[tuple[Contact, ...], Field(strict=False), _rows("email")] = ()
-    product: Annotated[tuple[Product, ...], Field(strict=False), _rows("id")] = ()
-    budget: Annotated[tuple[Budget, ...], Field(strict=False), _rows("year")] = ()
-    meter: Annotated[tuple[Meter, ...], Field(strict=False), _rows("id", _tree)]
+    contact: Annotated[tuple[Contact, ...], Field(strict=False), rows("email")] = ()
+    product: Annotated[tuple[Product, ...], Field(strict=False), rows("id")] = ()
+    budget: Annotated[tuple[Budget, ...], Field(strict=False), rows("year")] = ()
+    meter: Annotated[tuple[Meter, ...], Field(strict=False), rows("id", tree)]
+    gateway: Annotated[tuple[Gateway, ...], Field(strict=False), rows("id")] = ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _gateways_fit_meters(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        return together(value, handler, fits(value) if isinstance(value, dict) else ())
 
     @field_validator("data_centre")
     @classmethod
     def _only_a_data_centre(cls, section: DataCentre | None, info: ValidationInfo) -> DataCentre | None:
         if "kind" in info.data and (info.data["kind"] == "data_centre") != (section is not None):
-            raise _wanted("a section [data_centre] where kind is data_centre, and only there")
+            raise wanted("a section [data_centre] where kind is data_centre, and only there")
         return section
 
     @property

@@ -102,7 +102,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 def _shown(value: Any) -> str:
     """Write a value as it stands in the file, cut to a readable length."""
     match value:
-        case None:
+        case None | {} if not value:
             shown = "nothing"
         case bool():
             shown = str(value).lower()

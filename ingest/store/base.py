@@ -38,7 +38,13 @@ class Store(Protocol):
         ...
 
     def read(
-        self, table: str, period: Period | None = None, *, on: str | None = None, **match: Collection[str]
+        self,
+        table: str,
+        period: Period | None = None,
+        *,
+        on: str | None = None,
+        columns: Collection[str] = (),
+        **match: Collection[str],
     ) -> pl.DataFrame:
         """
         Read rows, sorted by the table's key.
@@ -47,10 +53,11 @@ class Store(Protocol):
             table: name of the table.
             period: only rows whose time lies in it; everything where it is None.
             on: the time column the period is about; the table's own where it is None.
+            columns: only these, the others are not read; all of them where it is empty.
             match: column name to wanted values, e.g. `facility=["dc-sample"], interval=["1d"]`.
 
         Returns:
-            The table's columns in the order of its schema; no rows where there is nothing.
+            Columns in the order of the table's schema; no rows where there is nothing.
 
         Raises:
             StoreUnavailable: cannot be reached.

@@ -15,7 +15,7 @@ from ingest.errors import StoreError, StoreUnavailable
 from ingest.model import Period
 from ingest.schema import TABLES
 from ingest.store.lake_maintenance import maintain
-from ingest.store.lake_query import accepted, selected, selections, table_of, unseen
+from ingest.store.lake_query import accepted, chosen, selected, selections, table_of, unseen
 from ingest.store.lake_table import LakeTable, faults
 
 _ATTEMPTS = 100
@@ -47,16 +47,23 @@ class Lake:
             return self._append(self._tables[table], batch)
 
     def read(
-        self, table: str, period: Period | None = None, *, on: str | None = None, **match: Collection[str]
+        self,
+        table: str,
+        period: Period | None = None,
+        *,
+        on: str | None = None,
+        columns: Collection[str] = (),
+        **match: Collection[str],
     ) -> pl.DataFrame:
         """Read rows, sorted by the table's key. See `Store.read`."""
         wanted = selections(table_of(table), period, on, match)
+        names = chosen(table_of(table), columns)
         lake_table = self._tables[table]
         with faults(self.folder):
             snapshot = lake_table.snapshot()
             if snapshot is None:
-                return pl.DataFrame(schema=lake_table.table.schema)
-            return selected(lake_table.table, lake_table.folder, snapshot.files, wanted)
+                return pl.DataFrame(schema=lake_table.table.schema).select(names)
+            return selected(lake_table.table, lake_table.folder, snapshot.files, wanted, columns=names)
 
     def maintain(self, at: datetime) -> dict[str, int]:
         """Merge small files, checkpoint, and drop what no reader can need any more. See `Store.maintain`."""

@@ -100,7 +100,21 @@ def _overlap(column: str, least: pl.Expr, most: pl.Expr) -> pl.Expr:
     return ((pl.col(f"min.{column}") <= most) & (pl.col(f"max.{column}") >= least)).fill_null(value=True)
 
 
-def selected(table: Table, folder: Path, files: pl.DataFrame, wanted: Sequence[Selection]) -> pl.DataFrame:
+def chosen(table: Table, columns: Collection[str]) -> list[str]:
+    """
+    Return the columns to read, in the order of the schema; all of them where none is named.
+
+    Raises:
+        StoreError: a column is not known.
+    """
+    if unknown := sorted(set(columns) - set(table.schema)):
+        raise StoreError(f"table {table.name} has no column `{unknown[0]}`")
+    return [name for name in table.schema if not columns or name in columns]
+
+
+def selected(
+    table: Table, folder: Path, files: pl.DataFrame, wanted: Sequence[Selection], *, columns: Sequence[str]
+) -> pl.DataFrame:
     """
     Read the newest row of each key where that row is wanted, sorted by key.
 
@@ -109,9 +123,11 @@ def selected(table: Table, folder: Path, files: pl.DataFrame, wanted: Sequence[S
 
     Args:
         files: the files of a snapshot.
+        wanted: what the rows are chosen by.
+        columns: those to read.
 
     Returns:
-        Columns of the table.
+        These columns.
     """
     hit = files.filter(*(selection.files for selection in wanted))
     conditions = [selection.rows for selection in wanted]
@@ -121,7 +137,7 @@ def selected(table: Table, folder: Path, files: pl.DataFrame, wanted: Sequence[S
         rows = _newest(table, _holding(table, folder, files, rows.select(table.key).collect())).filter(*conditions)
     elif hit.height > 1:
         rows = _newest(table, rows)
-    return rows.select(table.schema.names()).collect()
+    return rows.select(columns).collect()
 
 
 def unseen(table: Table, folder: Path, files: pl.DataFrame, batch: pl.DataFrame) -> pl.DataFrame:

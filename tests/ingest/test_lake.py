@@ -266,7 +266,7 @@ def test_merged_files_stay_for_readers_whatever_time_it_is_said_to_be(folder: Pa
     known = files(folder)
     lake.maintain(datetime(2000, 1, 1, tzinfo=UTC))
     lake.maintain(NOON)
-    slow_reader = selected(READINGS, folder / "readings", known, [])
+    slow_reader = selected(READINGS, folder / "readings", known, [], columns=READINGS.schema.names())
     assert slow_reader["value"].to_list() == [2.0]
 
 

@@ -32,8 +32,8 @@ def test_an_array_of_readings():
         [message({"seq": 7, "sent": "x", "readings": [entry(), entry(meter="E-it", value=3)], "more": [1]})]
     )
     assert decoded.readings.rows() == [
-        (0, 0, "dc-a", "gw-1", "E-main", datetime(2026, 11, 20, 0, 15, tzinfo=UTC), 184563.2, "kWh", False, NOW),
-        (0, 1, "dc-a", "gw-1", "E-it", datetime(2026, 11, 20, 0, 15, tzinfo=UTC), 3.0, "kWh", False, NOW),
+        (0, 0, "dc-a", "gw-1", 0, "E-main", datetime(2026, 11, 20, 0, 15, tzinfo=UTC), 184563.2, "kWh", NOW),
+        (0, 1, "dc-a", "gw-1", 0, "E-it", datetime(2026, 11, 20, 0, 15, tzinfo=UTC), 3.0, "kWh", NOW),
     ]
     assert (decoded.items, refused(decoded)) == (2, [])
     assert [(topic.gateway, seq) for topic, seq in decoded.seqs] == [("gw-1", 7)]
@@ -43,9 +43,9 @@ def test_a_flat_reading_and_the_time_beside_the_array():
     flat = message({"meter": "E-main", "value": 1, "time": 1_763_597_700_000})
     beside = message({"time": "2025-11-20T00:15:00Z", "readings": [{"meter": "E-it", "value": 2}]})
     decoded = decode([flat, beside])
-    assert decoded.readings.select("message", "meter", "time", "value", "unit", "defaulted").rows() == [
-        (0, "E-main", datetime(2025, 11, 20, 0, 15, tzinfo=UTC), 1.0, None, False),
-        (1, "E-it", datetime(2025, 11, 20, 0, 15, tzinfo=UTC), 2.0, None, True),
+    assert decoded.readings.select("message", "meter", "time", "value", "unit", "flags").rows() == [
+        (0, "E-main", datetime(2025, 11, 20, 0, 15, tzinfo=UTC), 1.0, None, 0),
+        (1, "E-it", datetime(2025, 11, 20, 0, 15, tzinfo=UTC), 2.0, None, 2),
     ]
 
 

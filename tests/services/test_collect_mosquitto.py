@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ingest.collect.gateways import Gateway
 from ingest.collect.mqtt import Broker
 from ingest.collect.publish import Publisher, publish
 from ingest.collect.subscription import Subscription
@@ -237,7 +238,11 @@ def test_gateways_and_what_they_lost_upstream(mosquitto, subscribe, collecting, 
     with collecting(subscribe(mosquitto.broker), lake, registry) as collector:
         publish(mosquitto.broker, [*(Publication(READINGS, one) for one in numbered), *said], client_id="meters")
         assert collector.idle(0.3, timeout=20)
-    assert collector.gateways == {("dc-a", "gw-2"): "offline", ("dc-a", "gw-3"): "unknown"}
+    assert collector.gateways == {
+        ("dc-a", "gw-1"): Gateway("", lost_upstream=2, seq=6),
+        ("dc-a", "gw-2"): Gateway("offline"),
+        ("dc-a", "gw-3"): Gateway("unknown"),
+    }
     assert (collector.tally.lost_upstream, collector.tally.status, collector.tally.received) == (2, 2, 7)
 
 
