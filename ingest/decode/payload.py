@@ -92,11 +92,11 @@ def decode(messages: Sequence[Message], gateways: Gateways | None = None) -> Dec
     readings, untimed_readings = _readings([part for part in parts if part.topic.kind == "readings"])
     activity, untimed_activity = _activity([part for part in parts if part.topic.kind == "activity"])
     refused = [*unknown, *((part.message, refusal) for part in parts for refusal in part.opened.refused)]
-    received = pl.DataFrame({"received": [message.received for message in messages]}, schema={"received": TIME})
+    received = _received(messages)
     return Decoded(
         messages=messages,
-        readings=readings.with_columns(received[readings["message"]]),
-        activity=activity.with_columns(received[activity["message"]]),
+        readings=readings.with_columns(received=received[readings["message"]]),
+        activity=activity.with_columns(received=received[activity["message"]]),
         refused=pl.concat([_refused(refused), untimed_readings, untimed_activity]),
         statuses=statuses,
         seqs=[(part.topic, part.opened.seq) for part in parts if part.opened.seq is not None],
@@ -112,6 +112,12 @@ def _unknown(topic: str) -> Refusal:
 def _state(payload: bytes) -> str:
     text = payload[:8].decode("ascii", "replace")
     return text if text in {"online", "offline"} else "unknown"
+
+
+def _received(messages: Sequence[Message]) -> pl.Series:
+    """When each message was received; a batch has few moments, and each is converted once."""
+    place = {moment: at for at, moment in enumerate(dict.fromkeys(message.received for message in messages))}
+    return pl.Series(list(place), dtype=TIME)[[place[message.received] for message in messages]]
 
 
 def _readings(parts: Sequence[_Part]) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -31,14 +31,15 @@ def parse(values: Sequence[object]) -> pl.Series:
     # the exact type: in Python, a bool is an int
     texts = [value if type(value) is str else None for value in values]
     numbers = [value if type(value) is int and _FIRST_MS <= value <= _LAST_MS else None for value in values]
-    text = pl.when(pl.col("text").str.contains(_RFC3339)).then(pl.col("text"))
-    time = pl.coalesce(
-        text.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False),
-        (pl.col("number") * 1000).cast(TIME),
-    )
-    within = time.dt.epoch("ms").is_between(_FIRST_MS, _LAST_MS)
     frame = pl.DataFrame({"text": texts, "number": numbers}, schema={"text": pl.String, "number": pl.Int64})
-    return frame.select(time=pl.when(within).then(time))["time"]
+    # the meters of a gateway are read at the same times: each text is parsed once
+    text = pl.when(pl.col("text").str.contains(_RFC3339)).then(pl.col("text"))
+    read = text.str.to_datetime("%+", time_unit="us", time_zone="UTC", strict=False)
+    distinct = frame.select(pl.col("text").drop_nulls().unique()).with_columns(read=read)
+    time = pl.coalesce("read", (pl.col("number") * 1000).cast(TIME))
+    within = time.dt.epoch("ms").is_between(_FIRST_MS, _LAST_MS)
+    told = frame.join(distinct, on="text", how="left", maintain_order="left")
+    return told.select(time=pl.when(within).then(time))["time"]
 
 
 def zoned(value: object, zone: ZoneInfo) -> object:
