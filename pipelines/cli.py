@@ -29,6 +29,7 @@ from ingest.collect.mqtt import Broker
 from ingest.collect.publish import publish
 from ingest.collect.replay import publications
 from ingest.collect.subscription import Subscription
+from ingest.decode.topics import filters
 from ingest.errors import ConfigurationError, PeakWatchError, Problem
 from ingest.model import Period
 from ingest.settings import Settings
@@ -142,7 +143,14 @@ def collecting(settings: Settings, context: Context, *, group: str, metrics: str
         signal.signal(name, lambda *_: stop.set())
     with (
         broker(settings) as place,
-        Subscription(place, settings.client_id, clock=clock, in_flight=_BATCH, group=group) as subscription,
+        Subscription(
+            place,
+            settings.client_id,
+            clock=clock,
+            filters=filters(context.registry),
+            in_flight=2 * _BATCH,
+            group=group,
+        ) as subscription,
         collector_of(
             settings, context, subscription, clock=clock, batch=_BATCH, group=group, metrics=metrics
         ) as collector,
