@@ -5,6 +5,7 @@ Every error PeakWatch raises on purpose, in one small tree.
     ├── ConfigurationError    the call, a file or a setting is wrong; carries every problem found (exit code 2)
     └── WorkError             the work failed (exit code 1)
         ├── StoreError        the store refused: a permanent fault
+        │   ├── RowsRefused         the store refused these rows and may take others
         │   └── StoreUnavailable    the store cannot be reached or is full: try again
         ├── BrokerError       the broker refused: wrong login, no right to subscribe
         │   └── BrokerUnavailable   the broker cannot be reached: try again
@@ -56,6 +57,10 @@ class WorkError(PeakWatchError):
 
 class StoreError(WorkError):
     """The store refused the call."""
+
+
+class RowsRefused(StoreError):  # noqa: N818 - as they are, not by mistake
+    """The store refused these rows, one or more of them; it may take others. Nothing was written."""
 
 
 class StoreUnavailable(StoreError):  # noqa: N818 - a state that passes, not a mistake

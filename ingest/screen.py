@@ -19,10 +19,11 @@ from ingest.decode.entries import WHOLE
 from ingest.decode.payload import Decoded
 from ingest.decode.reasons import Reason, shown_text
 from ingest.registry import Registry
-from ingest.schema import ACTIVITY, QUARANTINE, READINGS, TIME
+from ingest.schema import ACTIVITY, QUARANTINE, READINGS, TIME, Table
 from ingest.units import UNITS, ratio
 
 AHEAD = timedelta(minutes=10)
+EVER = timedelta(days=3_652_059)  # the years 1 to 9999
 
 _CONVERTED = 1  # of readings.flags; the others are set where the reading is decoded
 # A payload may be stored once for each entry refused in it. Beyond this many bytes for one reason, the last row stands
@@ -53,7 +54,7 @@ class Screened:
     refused: int
 
 
-def screen(decoded: Decoded, registry: Registry, *, ahead: timedelta = AHEAD) -> Screened:
+def screen(decoded: Decoded, registry: Registry, *, ahead: timedelta = AHEAD, behind: timedelta = EVER) -> Screened:
     """
     Screen a decoded batch.
 
@@ -61,14 +62,16 @@ def screen(decoded: Decoded, registry: Registry, *, ahead: timedelta = AHEAD) ->
         decoded: what `decode` returned.
         registry: the facilities with their meters and products.
         ahead: how far a time may lie after the time of receipt; gateway clocks are never exact.
+        behind: how far it may lie before it.
     """
-    readings = _judge_readings(decoded.readings, registry, ahead)
-    activity = _judge_activity(decoded.activity, registry, ahead)
+    received = pl.col("received")
+    readings = _judge_readings(decoded.readings, registry, received - behind, received + ahead)
+    activity = _judge_activity(decoded.activity, registry, received - behind, received + ahead)
     refused = pl.concat(
         [
             decoded.refused,
-            _sentences(readings, _reading_sentences(ahead)).select(_REFUSED),
-            _sentences(activity, _activity_sentences(ahead)).select(_REFUSED),
+            _sentences(readings, _reading_sentences(ahead, behind)).select(_REFUSED),
+            _sentences(activity, _activity_sentences(ahead, behind)).select(_REFUSED),
         ]
     )
     good = pl.col("reason").is_null()
@@ -85,7 +88,7 @@ def screen(decoded: Decoded, registry: Registry, *, ahead: timedelta = AHEAD) ->
     )
 
 
-def _judge_readings(readings: pl.DataFrame, registry: Registry, ahead: timedelta) -> pl.DataFrame:
+def _judge_readings(readings: pl.DataFrame, registry: Registry, earliest: pl.Expr, latest: pl.Expr) -> pl.DataFrame:
     meters = registry.meters.select("facility", "meter", "valid_from", registered="unit")
     joined = _normalise(readings.join(meters, on=["facility", "meter"], how="left", maintain_order="left"), "value")
     return joined.with_columns(
@@ -96,14 +99,15 @@ def _judge_readings(readings: pl.DataFrame, registry: Registry, ahead: timedelta
                 Reason.UNKNOWN_METER: pl.col("registered").is_null(),
                 Reason.WRONG_UNIT: pl.col("ratio").is_null(),
                 Reason.NOT_FINITE: ~pl.col("normal").is_finite(),
-                Reason.FUTURE: pl.col("time") > pl.col("received") + ahead,
+                Reason.FUTURE: pl.col("time") > latest,
+                Reason.PAST: pl.col("time") < earliest,
                 Reason.BEFORE_VALID: pl.col("time") < pl.col("valid_from"),
             }
         )
     )
 
 
-def _judge_activity(activity: pl.DataFrame, registry: Registry, ahead: timedelta) -> pl.DataFrame:
+def _judge_activity(activity: pl.DataFrame, registry: Registry, earliest: pl.Expr, latest: pl.Expr) -> pl.DataFrame:
     products = registry.products.select("facility", "product", registered="unit")
     joined = activity.join(products, on=["facility", "product"], how="left", maintain_order="left")
     return _normalise(joined, "quantity").with_columns(
@@ -115,7 +119,8 @@ def _judge_activity(activity: pl.DataFrame, registry: Registry, ahead: timedelta
                 Reason.NOT_FINITE: ~pl.col("normal").is_finite(),
                 Reason.BAD_QUANTITY: pl.col("quantity") < 0,
                 Reason.BAD_PERIOD: pl.col("end") <= pl.col("start"),
-                Reason.FUTURE: pl.col("end") > pl.col("received") + ahead,
+                Reason.FUTURE: pl.col("end") > latest,
+                Reason.PAST: pl.col("end") < earliest,
             }
         )
     )
@@ -135,7 +140,7 @@ def _first(checks: Mapping[Reason, pl.Expr]) -> pl.Expr:
     return pl.coalesce(*(pl.when(check).then(pl.lit(reason.value)) for reason, check in checks.items()))
 
 
-def _reading_sentences(ahead: timedelta) -> Mapping[Reason, list[pl.Expr]]:
+def _reading_sentences(ahead: timedelta, behind: timedelta) -> Mapping[Reason, list[pl.Expr]]:
     meter, facility, unit = shown_text("meter"), shown_text("facility"), shown_text("unit")
     return {
         Reason.UNKNOWN_FACILITY: [facility],
@@ -144,11 +149,12 @@ def _reading_sentences(ahead: timedelta) -> Mapping[Reason, list[pl.Expr]]:
         Reason.WRONG_UNIT: [unit, pl.lit("meter"), pl.col("meter"), pl.col("registered")],
         Reason.NOT_FINITE: [pl.lit("'value'"), pl.col("value")],
         Reason.FUTURE: [_utc("time"), _utc("received"), pl.lit(int(ahead.total_seconds()))],
+        Reason.PAST: [_utc("time"), _utc("received"), pl.lit(int(behind.total_seconds()))],
         Reason.BEFORE_VALID: [_utc("time"), pl.col("meter"), _utc("valid_from")],
     }
 
 
-def _activity_sentences(ahead: timedelta) -> Mapping[Reason, list[pl.Expr]]:
+def _activity_sentences(ahead: timedelta, behind: timedelta) -> Mapping[Reason, list[pl.Expr]]:
     product, facility, unit = shown_text("product"), shown_text("facility"), shown_text("unit")
     return {
         Reason.UNKNOWN_FACILITY: [facility],
@@ -158,6 +164,7 @@ def _activity_sentences(ahead: timedelta) -> Mapping[Reason, list[pl.Expr]]:
         Reason.BAD_QUANTITY: [pl.col("quantity")],
         Reason.BAD_PERIOD: [_utc("end"), _utc("start")],
         Reason.FUTURE: [_utc("end"), _utc("received"), pl.lit(int(ahead.total_seconds()))],
+        Reason.PAST: [_utc("end"), _utc("received"), pl.lit(int(behind.total_seconds()))],
     }
 
 
@@ -175,6 +182,26 @@ def _sentences(rows: pl.DataFrame, found: Mapping[Reason, list[pl.Expr]]) -> pl.
             )
         )
     )
+
+
+def refused_by_store(decoded: Decoded, table: Table, rows: pl.DataFrame, sentence: str) -> pl.DataFrame:
+    """
+    Rows of the quarantine for entries that passed the screen and were refused by the store.
+
+    Args:
+        decoded: what the rows came from.
+        table: readings or activity.
+        rows: columns of the table.
+        sentence: the store's words.
+    """
+    entries = decoded.readings if table is READINGS else decoded.activity
+    refused = entries.join(rows, on=table.key, how="semi", nulls_equal=True).select(
+        "message",
+        "item",
+        reason=pl.lit(Reason.STORE_REFUSED.value),
+        sentence=pl.lit(Reason.STORE_REFUSED.sentence.format(sentence)),
+    )
+    return _quarantine(decoded, refused)
 
 
 def _quarantine(decoded: Decoded, refused: pl.DataFrame) -> pl.DataFrame:

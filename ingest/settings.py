@@ -20,6 +20,9 @@ from ingest.registry.facility import Email
 FILE = Path("peakwatch.toml")
 
 
+Seconds = Annotated[float, Field(ge=0, le=1e11)]
+
+
 class Settings(BaseSettings):
     """Every setting with its default: the embedded line on this machine, no server needed."""
 
@@ -33,6 +36,9 @@ class Settings(BaseSettings):
 
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "peakwatch-collector"
     quarantine_mib_per_facility: Annotated[int, Field(ge=1)] = 64
+    # how far the time of a reading may lie after and before its receipt; what waits in the broker grows older [s]
+    ahead_s: Seconds = 600.0
+    behind_s: Seconds | None = None
     sender: Email = "peakwatch@example.org"
     # rules, limits and factors the operator has checked: their ids and codes, and factor:CARRIER
     confirmed: tuple[str, ...] = ()

@@ -151,7 +151,7 @@ def collecting(settings: Settings, context: Context, *, group: str, metrics: str
     with (
         broker(settings) as place,
         Subscription(
-            place, settings.client_id, clock=clock, topics=filters(context.registry), group=group
+            place, settings.client_id, clock=clock, filters=filters(context.registry), group=group
         ) as subscription,
         collector_of(settings, context, subscription, clock=clock, group=group, metrics=metrics) as collector,
     ):

@@ -8,7 +8,7 @@ A collector as the commands run it: its quarantine bounded, its counts kept in t
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from prometheus_client.core import Metric
 
@@ -17,6 +17,7 @@ from ingest.collect.ledger import Ledger
 from ingest.collect.metrics import Count, Watched, families, serving
 from ingest.collect.quarantine import Bounded
 from ingest.collect.subscription import Subscription
+from ingest.screen import EVER
 from ingest.settings import Settings
 from pipelines.jobs.context import Context
 
@@ -49,7 +50,10 @@ def collector(
     mib = settings.quarantine_mib_per_facility
     bounded = Bounded(context.store, context.registry.facilities, mib=mib, at=clock())
     store = Watched(bounded)
-    one = Collector(store, context.registry, subscription)
+    ahead, behind = (
+        EVER if span is None else timedelta(seconds=span) for span in (settings.ahead_s, settings.behind_s)
+    )
+    one = Collector(store, context.registry, subscription, ahead=ahead, behind=behind)
     shared = bool(group)
 
     def count() -> Count:

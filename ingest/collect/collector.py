@@ -1,7 +1,9 @@
 """
 The collector: from the broker to the store, acked only when stored.
 
-    take -> decode -> screen -> store.write -> ack
+    take -> decode -> screen ->| store.write -> ack
+
+While one batch is stored the next is decoded: `|` stands between the two threads.
 
 One equation holds whenever the tally is read: received = stored + duplicate + quarantined + pending. An item enters it
 when its message is decoded; a message that waits undecoded is the broker's, and is sent again if this process dies.
@@ -10,6 +12,7 @@ when its message is decoded; a message that waits undecoded is the broker's, and
 import random
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, timedelta
 from time import monotonic, sleep
@@ -19,17 +22,18 @@ import structlog
 
 from ingest.collect.gateways import Gateway, Gateways, Name
 from ingest.collect.subscription import Delivery, Subscription
-from ingest.decode.payload import decode
+from ingest.decode.payload import Decoded, decode
 from ingest.decode.table import Gateways as Formats
-from ingest.errors import StoreUnavailable
+from ingest.errors import RowsRefused, StoreUnavailable
 from ingest.registry import Registry
-from ingest.schema import TIME
-from ingest.screen import AHEAD, Screened, screen
+from ingest.schema import ACTIVITY, QUARANTINE, READINGS, TIME, Table
+from ingest.screen import AHEAD, EVER, Screened, refused_by_store, screen
 from ingest.store.base import Store
 
 log = structlog.get_logger(__name__)
 
 _FIRST_WAIT, _LONGEST_WAIT, _POLL = 0.2, 30.0, 0.02  # [s]
+_QUIET, _LEAVING = 0.3, 5.0  # [s] a group is left when nothing arrived for so long, and anyhow after so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class Collector:
         batch: int = 5000,
         age: float = 1.0,
         ahead: timedelta = AHEAD,
+        behind: timedelta = EVER,
     ) -> None:
         """
         Prepare.
@@ -86,6 +91,7 @@ class Collector:
             batch: most messages stored at once.
             age: longest time a message waits for its batch to fill. [s]
             ahead: how far a reading's time may lie after its receipt.
+            behind: how far it may lie before its receipt.
         """
         self._store = store
         self._registry = registry
@@ -93,7 +99,9 @@ class Collector:
         self._batch = batch
         self._age = age
         self._ahead = ahead
+        self._behind = behind
         self._tally = Tally()
+        self._counting = threading.Lock()
         self._gateways = Gateways(registry.facilities)
         self._formats = Formats(registry)
 
@@ -111,14 +119,17 @@ class Collector:
         """
         Collect until `stop` is set, then store and ack what is in hand.
 
-        A store that cannot be reached is tried again for ever, and nothing is acked meanwhile.
+        A store that cannot be reached is tried again for ever, and nothing is acked meanwhile. Rows that the store
+        refuses while it takes others go to quarantine.
 
         Raises:
-            StoreError: the store refuses rows for good; their messages are not acked.
+            StoreError: the store refuses everything; nothing is acked.
         """
-        while not stop.is_set():
-            self._collect(self._subscription.take(self._batch, self._age), stop)
-        self._collect(self._subscription.take(self._batch, 0.0), stop)
+        with ThreadPoolExecutor(1, "store") as storing:
+            last: Future[None] | None = None
+            while not stop.is_set():
+                last = self._collect(self._subscription.take(self._batch, self._age), last, storing, stop)
+            self._drain(last, storing, stop)
 
     def idle(self, seconds: float, *, timeout: float) -> bool:
         """Wait until nothing arrived and nothing was unacked for `seconds`; False where `timeout` came first. [s]"""
@@ -132,9 +143,32 @@ class Collector:
             sleep(_POLL)
         return False
 
-    def _collect(self, deliveries: Sequence[Delivery], stop: threading.Event) -> None:
-        if not deliveries:
-            return
+    def _drain(self, last: Future[None] | None, storing: ThreadPoolExecutor, stop: threading.Event) -> None:
+        """Store and ack what is in hand; out of a group, also what the broker has set aside for this collector."""
+        end = monotonic() + _LEAVING
+        patience = _QUIET if self._subscription.leave(_LEAVING) else 0.0
+        deliveries = self._subscription.take(self._batch, patience)
+        while deliveries:
+            last = self._collect(deliveries, last, storing, stop)
+            more = patience and monotonic() < end
+            deliveries = self._subscription.take(self._batch, patience) if more else []
+        if last:
+            last.result()
+
+    def _collect(
+        self,
+        deliveries: Sequence[Delivery],
+        last: Future[None] | None,
+        storing: ThreadPoolExecutor,
+        stop: threading.Event,
+    ) -> Future[None] | None:
+        """Decode one batch, wait until the last one is stored, and have this one stored."""
+        batch = self._decoded(deliveries) if deliveries else None
+        if last:
+            last.result()
+        return storing.submit(self._store_and_ack, *batch, deliveries, stop) if batch else None
+
+    def _decoded(self, deliveries: Sequence[Delivery]) -> tuple[Decoded, Screened]:
         decoded = decode([delivery.message for delivery in deliveries], self._formats)
         self._count(
             received=decoded.items,
@@ -143,38 +177,60 @@ class Collector:
             lost_upstream=self._gateways.note(decoded),
             unmapped=decoded.unmapped,
         )
-        if self._keep(screen(decoded, self._registry, ahead=self._ahead), stop):
+        return decoded, screen(decoded, self._registry, ahead=self._ahead, behind=self._behind)
+
+    def _store_and_ack(
+        self, decoded: Decoded, screened: Screened, deliveries: Sequence[Delivery], stop: threading.Event
+    ) -> None:
+        if self._keep(decoded, screened, stop):
             self._subscription.ack(deliveries)
 
-    def _keep(self, screened: Screened, stop: threading.Event) -> bool:
+    def _keep(self, decoded: Decoded, screened: Screened, stop: threading.Event) -> bool:
         """Store one batch; False where it was told to stop before the store took all of it."""
-        if self._write("quarantine", screened.quarantine, stop) is None:
+        if self._write(QUARANTINE, screened.quarantine, stop) is None:
             return False
         self._count(quarantined=screened.refused, pending=-screened.refused)
-        for table, rows in (("readings", screened.readings), ("activity", screened.activity)):
+        tables = (READINGS, screened.readings), (ACTIVITY, screened.activity)
+        return all(self._sift(table, rows, decoded, stop) for table, rows in tables)
+
+    def _sift(self, table: Table, rows: pl.DataFrame, decoded: Decoded, stop: threading.Event) -> bool:
+        """Store rows; halve them where the store refuses some, until the refused ones stand alone in quarantine."""
+        try:
             new = self._write(table, rows, stop)
-            if new is None:
+        except RowsRefused as error:
+            if rows.height > 1:
+                half = rows.height // 2
+                return all(self._sift(table, part, decoded, stop) for part in (rows[:half], rows[half:]))
+            refusal = refused_by_store(decoded, table, rows, str(error))
+            if self._write(QUARANTINE, refusal, stop) is None:
                 return False
-            self._count(stored=new, duplicate=rows.height - new, pending=-rows.height)
+            self._count(quarantined=1, pending=-1)
+            return True
+        if new is None:
+            return False
+        self._count(stored=new, duplicate=rows.height - new, pending=-rows.height)
         return True
 
-    def _write(self, table: str, rows: pl.DataFrame, stop: threading.Event) -> int | None:
+    def _write(self, table: Table, rows: pl.DataFrame, stop: threading.Event) -> int | None:
         """Write until the store takes it; None where it was told to stop first."""
         if rows.is_empty():
             return 0
         wait = _FIRST_WAIT
         while True:
+            # whoever looks for what is new looks by the time of receipt: rows that had to wait must not look old
+            rows = rows.with_columns(received=pl.lit(self._subscription.clock().astimezone(UTC), TIME))
             try:
-                return self._store.write(table, rows)
+                return self._store.write(table.name, rows)
             except StoreUnavailable as error:
                 seconds = error.retry_after or wait * random.uniform(0.5, 1.0)  # noqa: S311 - spreads collectors
-                log.warning("store cannot be reached", table=table, rows=rows.height, error=str(error), wait=seconds)
+                log.warning(
+                    "store cannot be reached", table=table.name, rows=rows.height, error=str(error), wait=seconds
+                )
             if stop.wait(seconds):
                 return None
             wait = min(2 * wait, _LONGEST_WAIT)
-            # whoever looks for what is new looks by the time of receipt: rows that had to wait must not look old
-            rows = rows.with_columns(received=pl.lit(self._subscription.clock().astimezone(UTC), TIME))
 
     def _count(self, **more: int) -> None:
-        # one writer, and the tally is replaced as a whole: whoever reads it sees one moment
-        self._tally = replace(self._tally, **{name: getattr(self._tally, name) + n for name, n in more.items()})
+        # the tally is replaced as a whole: whoever reads it sees one moment
+        with self._counting:
+            self._tally = replace(self._tally, **{name: getattr(self._tally, name) + n for name, n in more.items()})

@@ -33,7 +33,7 @@ Version = Literal["5", "3.1.1"]
 _PROTOCOLS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _ANSWER = 5.0  # [s] a broker that knows no MQTT 5 may also keep silent
-_KEEPALIVE = 60  # [s]
+KEEPALIVE = 30  # [s]
 _MOST_IN_FLIGHT = 65_535
 _BUSY = {136, 137, 151, 159}  # server unavailable, server busy, quota exceeded, connection rate exceeded
 _OTHER_VERSION = 132
@@ -86,7 +86,9 @@ class Broker:
 class Link:
     """One client's connection: it stands or it is refused in one sentence; once it stood, it is kept up."""
 
-    def __init__(self, broker: Broker, client_id: str, *, session: int, in_flight: int) -> None:
+    def __init__(
+        self, broker: Broker, client_id: str, *, session: int, in_flight: int, keepalive: int = KEEPALIVE
+    ) -> None:
         """
         Prepare; entering the context connects.
 
@@ -95,12 +97,16 @@ class Link:
             client_id: name of this client; another client of this name is cut off.
             session: how long the broker keeps messages for this client while it is away; 0 for not at all. [s]
             in_flight: how many messages may wait for an ack, either way.
+            keepalive: how long the broker may be silent before it is asked for an answer; where that does not come
+                for as long again, the connection is made anew. [s]
         """
         self._broker = broker
         self._client_id = client_id
         self._session = session
         self._in_flight = min(in_flight, _MOST_IN_FLIGHT)
+        self._keepalive = keepalive
         self._stood = False
+        self._connected = False
         self._client: BufferedClient
         self._answers: SimpleQueue[ReasonCode | None]
 
@@ -131,7 +137,7 @@ class Link:
         """Connect with one version; None where the broker does not answer."""
         self._answers = SimpleQueue()
         self._client = client = self._make(version)
-        options: dict[str, Any] = {"keepalive": _KEEPALIVE}
+        options: dict[str, Any] = {"keepalive": self._keepalive}
         if version == "5":
             options |= {"clean_start": not self._session, "properties": self._properties()}
         try:
@@ -157,8 +163,9 @@ class Link:
             client.username_pw_set(self._broker.user, self._broker.password)
         if self._broker.tls:
             client.tls_set(ca_certs=None if self._broker.ca is None else str(self._broker.ca))
-        # drawn anew for each client, so that a fleet does not come back in step
-        client.reconnect_delay_set(min_delay=random.randint(1, 3), max_delay=random.randint(20, 60))  # noqa: S311
+        # drawn anew for each client, so that a fleet does not come back in step; paho doubles the first to the last
+        first, longest = random.uniform(0.5, 1.5), random.uniform(20.0, 60.0)  # noqa: S311
+        client.reconnect_delay_set(first, longest)  # type: ignore[arg-type]  # any number does
         client.max_inflight_messages_set(self._in_flight)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -175,22 +182,28 @@ class Link:
         self._client.loop_stop()
 
     def _on_connect(self, _: object, __: object, flags: paho.ConnectFlags, reason: ReasonCode, ___: object) -> None:
-        if self._stood:
-            log.info("broker answers again", broker=str(self._broker), answer=str(reason))
-        if reason.is_failure:
-            self._answers.put(reason)
-        else:
+        self._connected = not reason.is_failure
+        if self._connected:
+            if self._stood:
+                log.info("broker answers again", broker=str(self._broker))
             self._greet(reason, flags)
+        elif self._stood:
+            log.warning("broker refuses, tried again", broker=str(self._broker), answer=str(reason))
+        else:
+            self._answers.put(reason)
 
     def _on_disconnect(self, _: object, __: object, ___: object, reason: ReasonCode, ____: object) -> None:
-        if self._stood and reason.is_failure:
+        if self._stood and self._connected and reason.is_failure:
             log.warning("broker lost", broker=str(self._broker), reason=str(reason))
+        self._connected = False
         self._lost()
-        self._answers.put(None)
+        if not self._stood:
+            self._answers.put(None)
 
     def _greet(self, reason: ReasonCode, flags: paho.ConnectFlags) -> None:  # noqa: ARG002 - for those that need it
-        """Do what a new connection needs, then answer: here, nothing."""
-        self._answers.put(reason)
+        """Do what a new connection needs, then answer the first one: here, nothing."""
+        if not self._stood:
+            self._answers.put(reason)
 
     def _lost(self) -> None:
         """Do what the end of a connection needs: here, nothing."""

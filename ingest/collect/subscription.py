@@ -6,26 +6,27 @@ What the meters publish, taken message by message and acked by hand.
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime
-from queue import Empty, Full, Queue
-from time import monotonic
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
+import structlog
 from paho.mqtt import client as paho
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from ingest.collect.buffered import BufferedClient
-from ingest.collect.mqtt import Broker, Link, Version
-from ingest.decode.topics import OURS
+from ingest.collect.inbox import Arrival, Inbox
+from ingest.collect.mqtt import KEEPALIVE, Broker, Link, Version
+from ingest.decode import topics
 from ingest.model import Message
+from ingest.registry import Registry
+
+log = structlog.get_logger(__name__)
 
 _SESSION = 7 * 24 * 3600  # [s] what an absent collector has not acked is kept this long
-_POLL = 0.2  # [s]
-
-
-# topic, payload, retained, connection, mid
-_Waiting: TypeAlias = tuple[str, bytes, bool, int, int]
+_SIZE = 16 << 20  # [bytes] payload that may wait: messages of a few kilobytes never reach it
+_AGAIN = 5.0  # [s]
+_OURS = tuple(topics.filters(Registry({})))
 
 
 class Delivery(NamedTuple):
@@ -45,7 +46,7 @@ class Delivery(NamedTuple):
 
 class Subscription(Link):
     """
-    All messages of the public topics, each acked by hand once it is stored.
+    All messages of some topics, each acked by hand once it is stored.
 
     At most `in_flight` messages wait to be taken. MQTT 5 tells the broker so; 3.1.1 cannot, and mosquitto 2.0.11 sends
     more once the first are acked, so beyond that number nothing is read from the socket.
@@ -57,9 +58,10 @@ class Subscription(Link):
         client_id: str,
         *,
         clock: Callable[[], datetime],
-        topics: Sequence[str] = OURS,
-        in_flight: int = 5000,
+        filters: Sequence[str] = _OURS,
+        in_flight: int = 10_000,
         group: str = "",
+        keepalive: int = KEEPALIVE,
     ) -> None:
         """
         Prepare; entering the context connects.
@@ -68,19 +70,26 @@ class Subscription(Link):
             broker: where to connect.
             client_id: stable name of this collector: the broker keeps what it has not acked under it.
             clock: stamps what is taken.
-            topics: filters of what to collect.
-            in_flight: how many messages may wait for an ack. At least the collector's batch.
+            filters: topic filters of `topics.filters`; those of our own format by default.
+            in_flight: how many messages may wait for an ack. Twice the collector's batch: one is decoded while another
+                is stored.
             group: share the messages among all collectors of this group; empty for all messages.
+            keepalive: how long the broker may be silent before it is asked for an answer. [s]
         """
-        super().__init__(broker, client_id, session=_SESSION, in_flight=in_flight)
-        self._topics = [(f"$share/{group}/{topic}" if group else topic, 1) for topic in topics]
+        super().__init__(broker, client_id, session=_SESSION, in_flight=in_flight, keepalive=keepalive)
+        # every collector of a group notes what the gateways say of themselves: a shared subscription would tell only
+        # one of them, and what is retained none
+        own = [one for one in filters if not group or one.endswith("/+/+/status")]
+        self._shared = [f"$share/{group}/{one}" for one in filters if one not in own]
+        self._topics = [(one, 1) for one in (*own, *self._shared)]
         self.clock = clock
-        self._queue: Queue[_Waiting] = Queue(self._in_flight)
-        self._closing = False
+        self._inbox = Inbox(messages=self._in_flight, size=_SIZE)
         self._received = 0
         self._acked = 0
         self._connection = 0
         self._acking = threading.Lock()
+        self._closing = threading.Event()
+        self._left = threading.Event()
 
     @property
     def unacked(self) -> int:
@@ -94,20 +103,15 @@ class Subscription(Link):
 
     def take(self, limit: int, age: float) -> list[Delivery]:
         """
-        Take messages until there are `limit` or `age` seconds have passed, whichever comes first.
+        Take messages until there are `limit`, no more fit, or `age` seconds have passed, whichever comes first.
 
         A message counts as received now: one that waited here while the store was away must not look old to whoever
         looks for what is new.
         """
-        taken: list[_Waiting] = []
-        end = monotonic() + age
-        with suppress(Empty):
-            while len(taken) < limit:
-                taken.append(self._queue.get(timeout=max(0.0, end - monotonic())))
+        arrivals = self._inbox.take(limit, age)
         now = self.clock()
         return [
-            Delivery(Message(topic, payload, now, retained), connection, mid)
-            for topic, payload, retained, connection, mid in taken
+            Delivery(Message(one.topic, one.payload, now, one.retained), one.connection, one.mid) for one in arrivals
         ]
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -117,23 +121,33 @@ class Subscription(Link):
             self._client.ack_all(here)
         self._acked += len(deliveries)
 
+    def leave(self, timeout: float) -> bool:
+        """
+        Leave the group, so that the broker sets nothing more aside for this collector; False where there is none.
+
+        What the broker has set aside already still arrives. mosquitto would go on setting messages aside for a member
+        that is away. Waits at most `timeout` for the broker's answer. [s]
+        """
+        if self._shared:
+            self._left.clear()
+            if self._client.unsubscribe(self._shared)[0] == MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self._left.wait(timeout)
+        return bool(self._shared)
+
     def __exit__(self, *_: object) -> None:
-        self._closing = True
+        self._closing.set()
+        self._inbox.close()
         super().__exit__()
 
     def _make(self, version: Version) -> BufferedClient:
         client = super()._make(version)
         client.on_message = self._on_message
         client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = lambda *_: self._left.set()
         return client
 
     def _greet(self, reason: ReasonCode, flags: paho.ConnectFlags) -> None:  # noqa: ARG002
-        if flags.session_present:
-            # the broker sends all of these again; kept, they would pile up with every connection lost
-            with suppress(Empty):
-                while True:
-                    self._queue.get_nowait()
-                    self._received -= 1
+        # What waits in the inbox stays, though the broker sends it again: killed, mosquitto may have lost it.
         self._client.subscribe(self._topics)
 
     def _lost(self) -> None:
@@ -147,15 +161,15 @@ class Subscription(Link):
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""
-        mid = message.mid if message.qos else 0
-        waiting: _Waiting = (topic, bytes(message.payload), message.retain, self._connection, mid)
         self._received += 1
-        waits = True
-        while waits and not self._closing:
-            with suppress(Full):
-                self._queue.put(waiting, timeout=_POLL)
-                waits = False
+        mid = message.mid if message.qos else 0
+        self._inbox.put(Arrival(topic, bytes(message.payload), message.retain, self._connection, mid))
 
     def _on_subscribe(self, _: object, __: object, ___: int, reasons: list[ReasonCode], ____: object) -> None:
-        refused = [reason for reason in reasons if reason.is_failure]
-        self._answers.put((refused or reasons)[0])
+        answer = next((reason for reason in reasons if reason.is_failure), reasons[0])
+        if not self._stood:
+            self._answers.put(answer)
+        elif answer.is_failure:
+            log.warning("broker refuses the subscription", broker=str(self._broker), answer=str(answer), wait=_AGAIN)
+            self._closing.wait(_AGAIN)
+            self._client.subscribe(self._topics)

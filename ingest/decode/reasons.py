@@ -43,10 +43,12 @@ class Reason(StrEnum):
     WRONG_UNIT = "wrong_unit", "unit {} cannot measure {} {} ({})"
     BAD_TIME = "bad_time", "{} is {}; wanted RFC 3339 with an offset, or integer epoch milliseconds"
     FUTURE = "future", "time {} lies ahead of its receipt at {}; wanted at most {} s ahead"
+    PAST = "past", "time {} lies behind its receipt at {}; wanted at most {} s behind"
     BEFORE_VALID = "before_valid", "time {} lies before meter {} is valid; wanted {} or later"
     NOT_FINITE = "not_finite", "{} is {}; wanted a finite number"
     BAD_PERIOD = "bad_period", "period ends at {} and starts at {}; wanted an end after the start"
     BAD_QUANTITY = "bad_quantity", "quantity is {}; wanted zero or more"
+    STORE_REFUSED = "store_refused", "the store refuses it: {}"
 
 
 _repr = reprlib.Repr()

@@ -33,7 +33,8 @@ class Store(Protocol):
 
         Raises:
             StoreUnavailable: cannot be reached, full, read-only; nothing was written.
-            StoreError: the rows were refused.
+            RowsRefused: one or more of the rows were refused; others may be taken.
+            StoreError: everything is refused.
         """
         ...
 

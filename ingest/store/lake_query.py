@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ingest.errors import StoreError
+from ingest.errors import RowsRefused, StoreError
 from ingest.model import Period
 from ingest.schema import TABLES, Table
 from ingest.store.lake_table import DAY, VERSION, day_of, statistics, stored_schema
@@ -39,8 +39,8 @@ def accepted(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     Return the rows in the order of the schema, one for each key, the last one.
 
     Raises:
-        StoreError: columns or types are not the table's, a key or the table's time is null, or a time lies outside of
-            the years 1 to 9999.
+        StoreError: columns or types are not the table's.
+        RowsRefused: a key or the table's time is null, or a time lies outside of the years 1 to 9999.
     """
     wanted = table.schema
     problems = [f"column `{name}` is missing" for name in wanted if name not in rows.columns]
@@ -57,7 +57,7 @@ def accepted(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     years = rows.select(pl.selectors.datetime().dt.year().is_between(1, 9999).not_().sum()).row(0, named=True)
     problems += [f"`{name}` lies outside of the years 1 to 9999 in {n} of them" for name, n in years.items() if n]
     if problems:
-        raise StoreError(f"table {table.name} refused the rows: {'; '.join(problems)}")
+        raise RowsRefused(f"table {table.name} refused the rows: {'; '.join(problems)}")
     return rows.select(wanted.names()).unique(table.key, keep="last")
 
 

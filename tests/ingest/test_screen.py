@@ -192,6 +192,10 @@ class Fed:
         self._messages = messages
         self._stop = stop
         self.acked = 0
+        self.clock = lambda: NOW
+
+    def leave(self, _: float) -> bool:
+        return False
 
     def take(self, limit: int, _: float) -> list[Delivery]:
         taken, self._messages = self._messages[:limit], self._messages[limit:]

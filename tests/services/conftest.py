@@ -15,6 +15,7 @@ import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 
@@ -36,6 +37,7 @@ max_queued_messages 0
 log_type none
 user {user}
 {login}
+{more}
 """
 
 
@@ -55,7 +57,7 @@ def mosquitto_program():
 class Mosquitto:
     """A mosquitto of one test; it can be stopped and started again on the same port."""
 
-    def __init__(self, program, environment, folder: Path, login: str = "allow_anonymous true") -> None:
+    def __init__(self, program, environment, folder: Path, login: str = "allow_anonymous true", more: str = "") -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             self.port = taken.getsockname()[1]
@@ -63,7 +65,7 @@ class Mosquitto:
         self.broker = Broker.parse(self.url)
         self._command = [program, "-c", str(folder / "mosquitto.conf")]
         self._environment = environment
-        settings = MOSQUITTO.format(port=self.port, folder=folder, user=getpass.getuser(), login=login)
+        settings = MOSQUITTO.format(port=self.port, folder=folder, user=getpass.getuser(), login=login, more=more)
         (folder / "mosquitto.conf").write_text(settings)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -77,6 +79,11 @@ class Mosquitto:
             self._process.wait(10)
             self._process = None
 
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(10)
+        self._process = None
+
     def _answers(self) -> bool:
         assert self._process.poll() is None, "mosquitto ended at once"
         with socket.socket() as probe:
@@ -85,7 +92,7 @@ class Mosquitto:
 
 @pytest.fixture
 def start_mosquitto(mosquitto_program, tmp_path_factory):
-    """Start a mosquitto; the keyword `login` replaces its access settings."""
+    """Start a mosquitto; the keyword `login` replaces its access settings, `more` adds settings."""
     running = []
 
     def start(**options) -> Mosquitto:
@@ -103,6 +110,13 @@ def start_mosquitto(mosquitto_program, tmp_path_factory):
 @pytest.fixture
 def mosquitto(start_mosquitto) -> Mosquitto:
     return start_mosquitto()
+
+
+@pytest.fixture
+def proxy(mosquitto):
+    """A network between a client and the mosquitto of this test, which can fail."""
+    with run_path(str(Path(__file__).with_name("proxy.py")))["Proxy"](mosquitto.port) as network:
+        yield network
 
 
 def until(reached, *, seconds: float = 20.0) -> None:
