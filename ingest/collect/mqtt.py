@@ -84,7 +84,12 @@ class Broker:
 
 
 class Link:
-    """One client's connection: it stands or it is refused in one sentence; once it stood, it is kept up."""
+    """
+    One client's connection: it stands or it is refused in one sentence; once it stood, it is kept up.
+
+    Attributes:
+        connected: whether it stands now, as far as is known.
+    """
 
     def __init__(
         self, broker: Broker, client_id: str, *, session: int, in_flight: int, keepalive: int = KEEPALIVE
@@ -106,7 +111,7 @@ class Link:
         self._in_flight = min(in_flight, _MOST_IN_FLIGHT)
         self._keepalive = keepalive
         self._stood = False
-        self._connected = False
+        self.connected = False
         self._client: BufferedClient
         self._answers: SimpleQueue[ReasonCode | None]
 
@@ -182,8 +187,8 @@ class Link:
         self._client.loop_stop()
 
     def _on_connect(self, _: object, __: object, flags: paho.ConnectFlags, reason: ReasonCode, ___: object) -> None:
-        self._connected = not reason.is_failure
-        if self._connected:
+        self.connected = not reason.is_failure
+        if self.connected:
             if self._stood:
                 log.info("broker answers again", broker=str(self._broker))
             self._greet(reason, flags)
@@ -193,9 +198,9 @@ class Link:
             self._answers.put(reason)
 
     def _on_disconnect(self, _: object, __: object, ___: object, reason: ReasonCode, ____: object) -> None:
-        if self._stood and self._connected and reason.is_failure:
+        if self._stood and self.connected and reason.is_failure:
             log.warning("broker lost", broker=str(self._broker), reason=str(reason))
-        self._connected = False
+        self.connected = False
         self._lost()
         if not self._stood:
             self._answers.put(None)

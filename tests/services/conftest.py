@@ -63,10 +63,13 @@ class Mosquitto:
             self.port = taken.getsockname()[1]
         self.url = f"mqtt://127.0.0.1:{self.port}"
         self.broker = Broker.parse(self.url)
-        self._command = [program, "-c", str(folder / "mosquitto.conf")]
+        self.folder = folder
+        self.settings = folder / "mosquitto.conf"
+        self._command = [program, "-c", str(self.settings)]
         self._environment = environment
-        settings = MOSQUITTO.format(port=self.port, folder=folder, user=getpass.getuser(), login=login, more=more)
-        (folder / "mosquitto.conf").write_text(settings)
+        self.settings.write_text(
+            MOSQUITTO.format(port=self.port, folder=folder, user=getpass.getuser(), login=login, more=more)
+        )
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
