@@ -184,7 +184,8 @@ class Link:
 
     def _stop(self) -> None:
         self._client.disconnect()
-        self._client.loop_stop()
+        with suppress(AttributeError):  # paho's thread may end between paho's look at it and the join
+            self._client.loop_stop()
 
     def _on_connect(self, _: object, __: object, flags: paho.ConnectFlags, reason: ReasonCode, ___: object) -> None:
         self.connected = not reason.is_failure
