@@ -100,9 +100,7 @@ def mosquitto(folder: Path) -> Iterator[tuple[int, int]]:
     program = unpacked if unpacked.exists() else shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         sys.exit("no mosquitto: run deploy/servers.sh, or install Debian's package mosquitto")
-    with socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
+    port = free_port()
     (folder / "mosquitto.conf").write_text(SETTINGS.format(port=port, user=getpass.getuser()))
     environment = os.environ | ({"LD_LIBRARY_PATH": LIBRARIES} if program == unpacked else {})
     command = [program, "-c", folder / "mosquitto.conf"]
@@ -113,6 +111,14 @@ def mosquitto(folder: Path) -> Iterator[tuple[int, int]]:
     finally:
         process.terminate()
         process.wait(60)
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
 
 
 def answers(port: int) -> bool:

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +38,7 @@ from ingest.store.connect import parse as parse_store
 from pipelines import demo as demonstration
 from pipelines import export as exports
 from pipelines import factors as factor_catalogue
-from pipelines import quarantine, show, typed
+from pipelines import logs, quarantine, show, typed
 from pipelines import status as standing
 from pipelines.collecting import collector as collector_of
 from pipelines.factors import Factors
@@ -155,9 +155,12 @@ def collecting(settings: Settings, context: Context, *, group: str, metrics: str
         ) as subscription,
         collector_of(settings, context, subscription, clock=clock, group=group, metrics=metrics) as collector,
     ):
-        err.print(f"collecting from {place} into {settings.store}")
+        # where logs go to a full disk, readings are collected all the same
+        with suppress(OSError):
+            err.print(f"collecting from {place} into {settings.store}", soft_wrap=True)
         collector.run(stop)
-    show.tally(out, collector.tally)
+    with suppress(OSError):
+        show.tally(out, collector.tally)
 
 
 @app.command()
@@ -334,6 +337,7 @@ def show_status(
 
 def main() -> None:
     """Run the command line; every error of ours is one sentence and an exit code."""
+    logs.configure()
     try:
         app(obj=clock)
     except PeakWatchError as error:

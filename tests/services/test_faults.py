@@ -129,16 +129,26 @@ def registry() -> registries.Registry:
 
 
 @pytest.fixture
-def collect(tmp_path: Path):
+def settings_of(tmp_path: Path):
+    """Write the settings for a broker."""
+
+    def write(url: str) -> Path:
+        file = tmp_path / "peakwatch.toml"
+        lines = {"registry": SAMPLES, "store": f"lake:{tmp_path / 'data'}", "broker": url, "mail": f"file:{tmp_path}"}
+        file.write_text("".join(f'{key} = "{value}"\n' for key, value in lines.items()), "utf-8")
+        return file
+
+    return write
+
+
+@pytest.fixture
+def collect(settings_of):
     """Run `peakwatch collect` while the context lasts, under a client id and with more arguments."""
 
     @contextmanager
     def run(url: str, *arguments: str, client_id: str = "collector") -> Iterator["subprocess.Popen[str]"]:
-        file = tmp_path / "peakwatch.toml"
-        lines = {"registry": SAMPLES, "store": f"lake:{tmp_path / 'data'}", "broker": url, "mail": f"file:{tmp_path}"}
-        file.write_text("".join(f'{key} = "{value}"\n' for key, value in lines.items()), "utf-8")
         process = subprocess.Popen(
-            [PEAKWATCH, "collect", "--config", file, *arguments],
+            [PEAKWATCH, "collect", "--config", settings_of(url), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -382,8 +392,29 @@ def test_a_lake_that_cannot_be_written(fault, table, bad, mosquitto, collect, la
         wait_until(is_whole(lake, publications[:30]))
         with fault(process, tmp_path / "data" / table):
             publish(mosquitto.broker, publications[30:60], client_id="gateway")
-            assert "store cannot be reached" in process.stdout.readline()
+            assert "store cannot be reached" in process.stderr.readline()
         publish(mosquitto.broker, publications[60:], client_id="gateway")
         wait_until(is_whole(lake, publications))
         assert ended(process)["pending"] == 0
+    assert_whole(lake, publications)
+
+
+def test_a_log_that_cannot_be_written_ends_nothing(settings_of, collect, mosquitto, lake, tmp_path, wait_until):
+    publications = stream(9, 60)
+    with collect(mosquitto.url):
+        pass  # the broker keeps messages for it from now on
+    with Path("/dev/full").open("wb") as nowhere:
+        command = [PEAKWATCH, "collect", "--config", settings_of(mosquitto.url)]
+        environment = os.environ | {"PEAKWATCH_CLIENT_ID": "collector"}
+        with subprocess.Popen(command, stdout=nowhere, stderr=nowhere, env=environment) as process:
+            try:
+                publish(mosquitto.broker, publications[:30], client_id="gateway")
+                wait_until(is_whole(lake, publications[:30]))
+                with away(process, tmp_path / "data" / "readings"):
+                    publish(mosquitto.broker, publications[30:], client_id="gateway")
+                    time.sleep(1.0)  # the store is tried, and the log of it fails
+                wait_until(is_whole(lake, publications))
+                assert process.poll() is None
+            finally:
+                process.kill()
     assert_whole(lake, publications)
