@@ -25,6 +25,7 @@ from ingest.collect.subscription import Delivery, Subscription
 from ingest.decode.payload import Decoded, decode
 from ingest.decode.table import Gateways as Formats
 from ingest.errors import RowsRefused, StoreUnavailable
+from ingest.model import Publication
 from ingest.registry import Registry
 from ingest.schema import ACTIVITY, QUARANTINE, READINGS, TIME, Table
 from ingest.screen import AHEAD, EVER, Screened, refused_by_store, screen
@@ -33,6 +34,7 @@ from ingest.store.base import Store
 log = structlog.get_logger(__name__)
 
 _FIRST_WAIT, _LONGEST_WAIT, _POLL = 0.2, 30.0, 0.02  # [s]
+_ASK_AGAIN = 60.0  # [s]
 _QUIET, _LEAVING = 0.3, 5.0  # [s] a group is left when nothing arrived for so long, and anyhow after so long
 
 
@@ -104,6 +106,7 @@ class Collector:
         self._counting = threading.Lock()
         self._gateways = Gateways(registry.facilities)
         self._formats = Formats(registry)
+        self._asked: dict[str, float] = {}
 
     @property
     def tally(self) -> Tally:
@@ -170,6 +173,7 @@ class Collector:
 
     def _decoded(self, deliveries: Sequence[Delivery]) -> tuple[Decoded, Screened]:
         decoded = decode([delivery.message for delivery in deliveries], self._formats)
+        self._ask(decoded.asked)
         self._count(
             received=decoded.items,
             pending=decoded.items,
@@ -178,6 +182,14 @@ class Collector:
             unmapped=decoded.unmapped,
         )
         return decoded, screen(decoded, self._registry, ahead=self._ahead, behind=self._behind)
+
+    def _ask(self, asked: Sequence[Publication]) -> None:
+        """Publish what devices are asked for; a device that does not answer is asked again after a while."""
+        now = monotonic()
+        for publication in asked:
+            if now - self._asked.get(publication.topic, -_ASK_AGAIN) >= _ASK_AGAIN:
+                self._asked[publication.topic] = now
+                self._subscription.ask(publication)
 
     def _store_and_ack(
         self, decoded: Decoded, screened: Screened, deliveries: Sequence[Delivery], stop: threading.Event

@@ -18,7 +18,7 @@ from ingest.collect.buffered import BufferedClient
 from ingest.collect.inbox import Arrival, Inbox
 from ingest.collect.mqtt import KEEPALIVE, Broker, Link, Version
 from ingest.decode import topics
-from ingest.model import Message
+from ingest.model import Message, Publication
 from ingest.registry import Registry
 
 log = structlog.get_logger(__name__)
@@ -79,7 +79,7 @@ class Subscription(Link):
         super().__init__(broker, client_id, session=_SESSION, in_flight=in_flight, keepalive=keepalive)
         # every collector of a group notes what the gateways say of themselves: a shared subscription would tell only
         # one of them, and what is retained none
-        own = [one for one in filters if not group or one.endswith("/+/+/status")]
+        own = [one for one in filters if not group or topics.for_all(one)]
         self._shared = [f"$share/{group}/{one}" for one in filters if one not in own]
         self._topics = [(one, 1) for one in (*own, *self._shared)]
         self.clock = clock
@@ -120,6 +120,11 @@ class Subscription(Link):
             here = [one.mid for one in deliveries if one.mid and one.connection == self._connection]
             self._client.ack_all(here)
         self._acked += len(deliveries)
+
+    def ask(self, publication: Publication) -> None:
+        """Publish to a device; what gets lost is asked again."""
+        self._client.publish(publication.topic, publication.payload)
+        log.info("device asked", topic=publication.topic)
 
     def leave(self, timeout: float) -> bool:
         """

@@ -17,7 +17,7 @@ from ingest.decode.entries import KINDS, WHOLE, Opened, Refusal, open_payload
 from ingest.decode.reasons import Reason, shown
 from ingest.decode.table import Gateways
 from ingest.decode.topics import Topic
-from ingest.model import Message
+from ingest.model import Message, Publication
 from ingest.schema import TIME
 
 _PLACE = {"message": pl.UInt32(), "item": pl.Int32()}
@@ -41,6 +41,7 @@ class Decoded:
             of its entries for any other, 0 for a status.
         unmapped: messages of other formats that name no mapped value: of a device that sends a topic for each value,
             or only what changed. They are no items.
+        asked: what to publish to devices whose messages cannot be read without it, each topic once.
     """
 
     messages: Sequence[Message]
@@ -51,6 +52,7 @@ class Decoded:
     seqs: Sequence[tuple[Topic, int]]
     items: int
     unmapped: int
+    asked: Sequence[Publication]
 
 
 class _Part(NamedTuple):
@@ -72,16 +74,17 @@ def decode(messages: Sequence[Message], gateways: Gateways | None = None) -> Dec
     parts: list[_Part] = []
     unknown: list[tuple[int, Refusal]] = []
     statuses: list[tuple[Topic, str]] = []
-    unmapped = 0
+    unmapped, asked = 0, dict[str, Publication]()
     others = gateways or None
     for index, message in enumerate(messages):
         topic = topics.split(message.topic)
         if topic is None:
             unknown.append((index, _unknown(message.topic)))
         elif others is not None and topic in others:
-            opened, state = others.open(topic, message)
+            opened, state, ask = others.open(topic, message)
             parts.append(_Part(index, topic._replace(kind="readings"), opened))
             statuses.extend([(topic, state)] if state else [])
+            asked |= {ask.topic: ask} if ask else {}
             unmapped += not (state or opened.entries or opened.refused)
         elif topic.kind in KINDS:
             parts.append(_Part(index, topic, open_payload(message.payload, KINDS[topic.kind])))
@@ -102,6 +105,7 @@ def decode(messages: Sequence[Message], gateways: Gateways | None = None) -> Dec
         seqs=[(part.topic, part.opened.seq) for part in parts if part.opened.seq is not None],
         items=len(refused) + sum(len(part.opened.entries) for part in parts),
         unmapped=unmapped,
+        asked=list(asked.values()),
     )
 
 

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from ingest.decode.entries import MOST_ENTRIES, RECEIVED, WHOLE, Opened, Reading, Refusal, loads, why
 from ingest.decode.reasons import Reason, shown
 from ingest.decode.topics import BELOW
-from ingest.model import Message
+from ingest.model import Message, Publication
 from ingest.registry import Facility, Gateway
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,12 +44,14 @@ class Said(NamedTuple):
         time: the message's own time: RFC 3339 or epoch milliseconds; None where it has none.
         refused: what cannot be used.
         state: `online` or `offline` where the message tells that; empty otherwise.
+        ask: what to send to the device, below its gateway's topic, so that its messages can be read; None for nothing.
     """
 
     values: Sequence[Value] = ()
     time: object = None
     refused: Sequence[Refusal] = ()
     state: str = ""
+    ask: Publication | None = None
 
 
 @dataclass(frozen=True, slots=True)

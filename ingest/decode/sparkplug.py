@@ -6,7 +6,7 @@ Sparkplug B (ISO/IEC 20237): protobuf metrics of edge nodes and their devices.
     spBv1.0/GROUP/NDEATH/NODE                            the node is gone
 
 A value's name is GROUP/NODE/METRIC or GROUP/NODE/DEVICE/METRIC. What a birth says is kept in memory, of mapped nodes
-and devices only.
+and devices only. Where it is missing the node is asked for it: spBv1.0/GROUP/NCMD/NODE, `Node Control/Rebirth`.
 """
 
 from collections.abc import Iterator
@@ -18,8 +18,10 @@ from google.protobuf.message import DecodeError
 from ingest.decode.entries import MOST_ENTRIES, WHOLE, Refusal
 from ingest.decode.reasons import Reason
 from ingest.decode.said import Said, Source, Value, malformed, unknown_topic
+from ingest.model import Publication
 
 _SIGNED_BITS = {1: 8, 2: 16, 3: 32, 4: 64}  # datatypes Int8 to Int64: two's complement in an unsigned field
+_BOOLEAN = 11
 _COMPRESSED = b"SPBV1.0_COMPRESSED"
 
 # name, number, type: the fields of the specification's schema that are read here; all others are skipped
@@ -96,9 +98,11 @@ class Reader:
         if kind.endswith("BIRTH"):
             self._births[place] = _birth(whole.metrics)
         parts = list(self._parts(place, whole.metrics))
+        unread = any(isinstance(part, Refusal) and part.reason is Reason.NO_BIRTH for part in parts)
         good = [part for part in parts if isinstance(part, Value)]
         bad = [part for part in parts if isinstance(part, Refusal)]
-        return Said(good, whole.timestamp if whole.HasField("timestamp") else None, bad)
+        time = whole.timestamp if whole.HasField("timestamp") else None
+        return Said(good, time, bad, ask=_rebirth(place, time) if unread else None)
 
     def _parts(self, place: str, metrics: Any) -> Iterator[Value | Refusal]:
         birth = self._births.get(place, _Birth({}, {}))
@@ -123,6 +127,13 @@ def _birth(metrics: Any) -> _Birth:
         {metric.alias: name for metric, name in named if metric.HasField("alias")},
         {name: metric.datatype for metric, name in named},
     )
+
+
+def _rebirth(place: str, time: int | None) -> Publication:
+    group, node, *_ = place.split("/")
+    order = {"name": b"Node Control/Rebirth", "timestamp": time, "datatype": _BOOLEAN, "boolean_value": True}
+    payload = _Payload(timestamp=time, metrics=[order])
+    return Publication(f"spBv1.0/{group}/NCMD/{node}", payload.SerializeToString())
 
 
 def _name(metric: Any) -> str | None:

@@ -1,7 +1,7 @@
 """
 The one list of formats, and the gateways that speak them.
 
-    registry -> Gateways -> open(topic, message) -> Opened, state
+    registry -> Gateways -> open(topic, message) -> Opened, state, what to ask the device
 
 What a device calls its values and which of them are readings is the registry's to say.
 """
@@ -14,7 +14,7 @@ from ingest.decode.entries import Opened
 from ingest.decode.said import Reader, Source, opened, source_of
 from ingest.decode.topics import Topic
 from ingest.errors import ConfigurationError, Problem
-from ingest.model import Message
+from ingest.model import Message, Publication
 from ingest.registry import Registry
 
 
@@ -61,8 +61,15 @@ class Gateways:
         """Tell whether a topic is that of a gateway of another format; its last will may be ours."""
         return topic[:2] in self._gateways and topic.kind != "status"
 
-    def open(self, topic: Topic, message: Message) -> tuple[Opened, str]:
-        """Read one message: what it holds, and `online`, `offline` or `unknown` where it tells that of its gateway."""
+    def open(self, topic: Topic, message: Message) -> tuple[Opened, str, Publication | None]:
+        """
+        Read one message.
+
+        Returns:
+            What it holds; `online`, `offline` or `unknown` where it tells that of its gateway; and what to publish where
+            the message cannot be read until its device has said more.
+        """
         source, read = self._gateways[topic[:2]]
         said = read(topic.kind, message.payload)
-        return opened(said, message, source), said.state
+        ask = said.ask and Publication(str(topic._replace(kind=said.ask.topic)), said.ask.payload)
+        return opened(said, message, source), said.state, ask

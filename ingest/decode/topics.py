@@ -61,6 +61,11 @@ def parse(topic: str) -> Topic | None:
     return found if found and found.kind in KINDS else None
 
 
+def for_all(topic_filter: str) -> bool:
+    """Tell whether every collector of a group needs these messages: last wills, and the births of Sparkplug nodes."""
+    return topic_filter.endswith("/+/+/status") or not {"NBIRTH", "DBIRTH"}.isdisjoint(topic_filter.split("/"))
+
+
 def filters(registry: Registry) -> list[str]:
     """Return the topic filters of all that is to be collected: ours, and those of each gateway of another format."""
     return [*OURS] + [

@@ -18,7 +18,7 @@ from ingest.registry import Registry
 from ingest.schema import READINGS
 from ingest.store.base import Store
 from pipelines import periods
-from pipelines.periods import between, midnight
+from pipelines.periods import between
 
 # meters times days that are worked on at once: about a million slots, which is what bounds the memory
 _MOST = 10_000
@@ -54,7 +54,7 @@ def cut(days: Mapping[str, set[date]], registry: Registry) -> Iterator[tuple[Per
             first = first or day
             following = day + _DAY
             if following.month != day.month or concerned.get(following) != concerned[day]:
-                window = Period(midnight(first, zone), midnight(following, zone))
+                window = between(first, day, zone)
                 yield from ((window, share) for share in _shares(sorted(concerned[day]), registry))
                 first = None
 

@@ -163,3 +163,16 @@ def test_noise_is_never_an_error_and_every_item_is_counted(sent):
     assert len(seen) + found.unmapped + len(found.statuses) >= len(sent)
     screened = screen(found, REGISTRY)
     assert screened.readings.height + screened.refused == found.items
+
+
+def test_a_node_is_asked_once_for_the_births_that_are_missing():
+    gateways = Gateways(REGISTRY)
+    found = decode([message(DDATA, DATA), message(DDATA, DATA)], gateways)
+    [asked] = found.asked
+    assert asked.topic == "peakwatch/v1/formats/node/spBv1.0/plant/NCMD/line-1"
+    payload = _Payload.FromString(asked.payload)
+    [order] = payload.metrics
+    # 1763597760000 ms is the time of the message; datatype 11 is Boolean
+    assert (payload.timestamp, order.name, order.datatype) == (1763597760000, b"Node Control/Rebirth", 11)
+    assert order.boolean_value is True
+    assert not decode([message(DBIRTH, BIRTH), message(DDATA, DATA)], gateways).asked
