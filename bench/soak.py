@@ -4,8 +4,9 @@ Does the memory stay flat, and is every reading stored, while messages keep comi
     .venv/bin/python bench/soak.py [MINUTES [RATE]]
 
 RATE (default 5,000) messages of one reading a second go through a mosquitto to `peakwatch collect`, a process of its
-own as one would start it, into a lake in the folder for temporary files, for MINUTES (default 1). A line every half a
-minute; after it SIGTERM, and the lake must hold every reading that was acked, once.
+own as one would start it, into a lake in the folder for temporary files, for MINUTES (default 1). The lake is
+maintained every two minutes, which the scheduler does every ten. A line every half a minute; after it SIGTERM, and
+the lake must hold every reading that was acked, once.
 """
 
 import os
@@ -13,7 +14,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +30,7 @@ from ingest.collect.publish import Publisher
 from ingest.model import Publication
 from ingest.store.lake import Lake
 
-LINE = 30.0  # [s]
+LINE, MAINTAIN = 30.0, 120.0  # [s]
 FACILITY = """
 id = "{id}"
 name = {{ zh = "示例", en = "Sample" }}
@@ -68,6 +71,24 @@ def readings() -> Iterator[Publication]:
                 yield Publication(f"peakwatch/v1/plant-{facility:04}/gw/readings", payload.encode())
             n += 1
         at += timedelta(minutes=15)
+
+
+@contextmanager
+def maintained(folder: Path) -> Iterator[None]:
+    """Maintain a lake now and then while the context lasts."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(MAINTAIN):
+            Lake(folder).maintain(datetime.now(UTC))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def memory_of(pid: int) -> float:
@@ -133,7 +154,8 @@ def main() -> None:
         collector = subprocess.Popen(command, env=environment, cwd=folder)
         try:
             until(lambda: answers(metrics) or collector.poll() is not None)
-            acked = soak(port, pid, collector.pid, metrics, minutes=minutes, rate=int(rate))
+            with maintained(folder / "lake"):
+                acked = soak(port, pid, collector.pid, metrics, minutes=minutes, rate=int(rate))
             until(lambda: counts(metrics)["stored"] == acked)
         finally:
             collector.send_signal(signal.SIGTERM)
