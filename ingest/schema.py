@@ -205,6 +205,29 @@ ENERGY = Table(
     ),
 )
 
+UNATTRIBUTED = Table(
+    "unattributed",
+    "what was odd in the steps of one meter on one day, and what of its advance was attributed to no slot",
+    key=("facility", "meter", "kind", "start"),
+    time="start",
+    columns=(
+        FACILITY,
+        METER,
+        _text("kind", "what happened, docs/methods/energy.md: rollover, exchange, reset, glitch, step_back, jump, ..."),
+        _time("start", "start of the day in the facility's zone in which the steps end"),
+        _time("end", "end of the day (not part of it)"),
+        _number("quantity", "advance that is attributed to no slot, in `unit`; negative where the register went back"),
+        _number("attributed", "advance of these steps that is attributed to slots, in `unit`"),
+        _text("unit", "canonical unit of the carrier"),
+        _count("steps", "number of steps; 0 where later readings explained all of them"),
+        _time("at", "end of the first of them"),
+        _number("before", "value before the first of them, as shown by the meter"),
+        _number("after", "value after it, as shown by the meter"),
+        _number("bound", "most that was plausible for it in `unit`; null where no rated power is known"),
+        _text("sentence", "what was found, and what was done with it"),
+    ),
+)
+
 INDICATORS = Table(
     "indicators",
     "one indicator of one facility in one period",
@@ -311,6 +334,7 @@ TABLES: dict[str, Table] = {
         COLLECTORS,
         GATEWAYS,
         ENERGY,
+        UNATTRIBUTED,
         INDICATORS,
         BREACH_EVENTS,
         NOTICES,

@@ -267,7 +267,8 @@ def replay(
 @app.command()
 def export(
     what: Annotated[
-        exports.Export, typer.Argument(help="readings, activity, energy, indicators, breaches or quarantine.")
+        exports.Export,
+        typer.Argument(help="readings, activity, energy, unattributed, indicators, breaches or quarantine."),
     ],
     start: From,
     end: To,

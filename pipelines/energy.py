@@ -49,24 +49,27 @@ def slots(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
     """
     first = _EPOCH - (_EPOCH - period.start) // SLOT * SLOT
     last = _EPOCH + (period.end - _EPOCH) // SLOT * SLOT
-    pieces = steps.filter(
-        pl.lit(first < last), pl.col("quantity").is_not_null(), pl.col("end") > first, pl.col("start") < last
+    meter = ["facility", "meter"]
+    inside = (pl.col("end") > first) & (pl.col("start") < last)
+    kept = steps.filter(pl.lit(first < last), pl.col("quantity").is_not_null(), inside)
+    owner = kept.select(owner=pl.struct(meter).rle_id()).to_series()
+    pieces = kept.select(
+        owner, "start", "end", "quantity", "covered", slot=pl.col("start").dt.truncate(SLOT), seconds=_seconds(_SPAN)
     )
-    pieces = pieces.drop("kind").with_columns(slot=pl.col("start").dt.truncate(SLOT), seconds=_seconds(_SPAN))
     if not pieces.select((pl.col("end") <= pl.col("slot") + SLOT).all()).item():
-        pieces = _spread(pieces, first, last).sort("facility", "meter", "slot", maintain_order=True)
-    sums = {
-        "quantity": pl.col("quantity").sum(),
-        "covered_seconds": pl.col("covered_seconds").sum(),
-        "estimated_quantity": pl.col("estimated_quantity").sum(),
-    }
-    marked = pieces.with_columns(
+        pieces = _spread(pieces, first, last)
+    marked = pieces.select(
+        "owner",
+        "slot",
+        "quantity",
         covered_seconds=pl.when("covered").then("seconds").otherwise(0.0),
         estimated_quantity=pl.when("covered").then(0.0).otherwise("quantity"),
     )
-    return runs.aggregate(marked, ["facility", "meter", "slot"], columns=sums).select(
-        "facility", "meter", *sums, start="slot", end=pl.col("slot") + SLOT
-    )
+    again = (pl.col("owner") == pl.col("owner").shift()) & (pl.col("slot") == pl.col("slot").shift())
+    if marked.select(again.any()).item():
+        marked = runs.totals(marked, ["owner", "slot"], sums=["quantity", "covered_seconds", "estimated_quantity"])
+    names = kept.select(meter).filter((owner != owner.shift()).fill_null(value=True))[marked["owner"]]
+    return names.hstack(marked.select(pl.exclude("owner", "slot"), start="slot", end=pl.col("slot") + SLOT))
 
 
 def _spread(steps: pl.DataFrame, first: datetime, last: datetime) -> pl.DataFrame:
@@ -160,33 +163,43 @@ def roll_up(energy: pl.DataFrame, interval: Literal["1h", "1d", "1mo"], zone: Zo
         coverage is the covered time over the whole length, so that a slot without a row counts as not covered;
         estimated is weighted by the quantity. The same rows in any order give the same sums to the last bit.
     """
-    weight = pl.col("quantity").abs()
     if energy.is_empty():
         return ENERGY.schema.to_frame()
     labels = _labels(energy["start"], interval, zone)
-    ordered = energy.drop("interval").sort("facility", "meter", "start")
+    ordered = runs.in_order(energy.drop("interval"), ["facility", "meter", "start"])
     parts = ordered.hstack(labels.drop("start")[labels["start"].search_sorted(ordered["start"])]).with_columns(
-        covered=pl.col("coverage") * _seconds(_SPAN), weight=weight, weighted=weight * pl.col("estimated")
+        covered=pl.col("coverage") * _seconds(_SPAN),
+        weight=pl.col("quantity").abs(),
+        weighted=pl.col("quantity").abs() * pl.col("estimated"),
     )
-    columns = {
-        **{name: pl.col(name).last() for name in ("carrier", "role", "scope", "unit", "label_end")},
-        **{name: pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()) for name in _AMOUNTS},
-        **{name: pl.col(name).sum() for name in ("covered", "weight", "weighted")},
-        "oldest": pl.col("factor_version").min(),
-        "newest": pl.col("factor_version").max(),
-    }
-    rows = runs.aggregate(parts, ["facility", "meter", "label"], columns=columns)
-    first, last = pl.col("oldest").str.split(_TO).list.first(), pl.col("newest").str.split(_TO).list.last()
+    known = [name for name in _AMOUNTS if ordered[name].null_count()]
+    parts = parts.with_columns(pl.col(name).is_not_null().cast(pl.UInt32).name.suffix("_known") for name in known)
+    on, kept = ["facility", "meter", "label"], ("carrier", "role", "scope", "unit", "label_end")
+    added = (*_AMOUNTS, "covered", "weighted", "weight", *(f"{name}_known" for name in known))
     return (
-        rows.rename({"label": "start", "label_end": "end"})
+        runs.totals(parts, on, sums=added, first=kept)
+        .hstack([_versions(parts, on)])
+        .rename({"label": "start", "label_end": "end"})
         .with_columns(
+            *(pl.when(pl.col(f"{name}_known") > 0).then(name).alias(name) for name in known),
             interval=pl.lit(interval),
             coverage=_share(pl.col("covered"), _seconds(_SPAN)),
             estimated=_share(pl.col("weighted"), pl.col("weight")),
-            factor_version=pl.when(pl.col("oldest") == pl.col("newest")).then("newest").otherwise(first + _TO + last),
         )
         .select(ENERGY.schema.names())
     )
+
+
+def _versions(parts: pl.DataFrame, on: list[str]) -> pl.Series:
+    """Oldest to newest factor version of each run; where there is only one, as nearly always, nothing is compared."""
+    versions, version = parts["factor_version"], pl.col("factor_version")
+    if (versions == versions[0]).all():
+        runs_of_it = parts.select(pl.struct(on).rle_id().last() + 1).item()
+        return pl.Series("factor_version", [versions[0]]).new_from_index(0, runs_of_it)
+    found = runs.aggregate(parts, on, columns={"oldest": version.min(), "newest": version.max()})
+    first, last = pl.col("oldest").str.split(_TO).list.first(), pl.col("newest").str.split(_TO).list.last()
+    alone = pl.col("oldest") == pl.col("newest")
+    return found.select(factor_version=pl.when(alone).then("newest").otherwise(first + _TO + last)).to_series()
 
 
 def _labels(starts: pl.Series, interval: str, zone: ZoneInfo) -> pl.DataFrame:

@@ -9,13 +9,14 @@ import logging
 import sys
 
 import structlog
+from structlog.typing import Processor
 
 _OURS = ("ingest", "rules", "pipelines")
 
 
 def configure() -> None:
     """Send our logs, and the warnings of libraries, to standard error; in colour where that is a terminal."""
-    before = [
+    before: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
@@ -27,7 +28,7 @@ def configure() -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler()
-    last = [
+    last: list[Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         # plain: a traceback with the values of variables would show passwords
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback),

@@ -3,8 +3,8 @@ Readings become steps: what a meter measured between two moments, in its carrier
 
     READINGS -> in order, registered unit -> register: differences | interval: as told | power: trapezoid -> STEPS
 
-Nothing is guessed silently: a step that cannot be explained is `unattributed` and carries no quantity. Where there is
-no step, nothing is known.
+Nothing is guessed silently: what cannot be attributed carries no quantity, a name, and what it would have been. Where
+there is no step, nothing is known.
 """
 
 import polars as pl
@@ -13,8 +13,7 @@ from ingest.carriers import CARRIERS
 from ingest.schema import TIME
 from ingest.units import UNITS, ratio
 from pipelines import runs
-
-KINDS = pl.Enum(["advance", "rollover", "exchange", "unattributed"])
+from pipelines.forensics import KINDS, LONGEST, register_steps
 
 STEPS = pl.Schema(
     {
@@ -25,14 +24,18 @@ STEPS = pl.Schema(
         "quantity": pl.Float64(),
         "covered": pl.Boolean(),
         "kind": KINDS,
+        "unattributed": pl.Float64(),
+        "before": pl.Float64(),
+        "after": pl.Float64(),
+        "bound": pl.Float64(),
     }
 )
 
-# a step may be this many periods long before its time counts as not covered: one late or lost reading is everyday life
-LONGEST = 2
-
 # a meter may run this much above its rated power before a step is not believed
 OVERLOAD = 1.2
+
+# stamps of intervals may jitter by this share of the period before the overlap counts as counted twice
+JITTER = 0.1
 
 # a stored value may be in another unit than is registered now: unit, wanted unit, and what to multiply with
 RATIOS = pl.DataFrame(
@@ -60,13 +63,15 @@ def steps(readings: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.DataFrame)
         exchanges: `Registry.exchanges`. [shown unit]
 
     Returns:
-        STEPS, by kind of meter, then meter, then time: facility, meter, start, end (UTC), quantity [canonical unit of
-        the carrier; null where the kind is `unattributed`], covered (the step is no longer than twice the meter's
-        period) and kind. Steps that start before the meter's `valid_from` are left out.
+        STEPS, the steps of a meter together and by time: facility, meter, start, end (UTC), quantity [canonical unit of
+        the carrier; null where nothing is attributed], covered (the step is no longer than twice the meter's period),
+        kind, and as evidence, null for what is plain: unattributed [canonical unit], before, after [shown unit], bound
+        (the most that was plausible) [canonical unit]. Steps that start before the meter's `valid_from` are left out.
     """
-    ordered = readings.select("facility", "meter", "time", "value", "unit").sort("facility", "meter", "time")
+    used = readings.select("facility", "meter", "time", "value", "unit")
+    ordered = runs.in_order(used, ["facility", "meter", "time"])
     parts = [STEPS.to_frame()]
-    for kind, road in (("register", _register), ("interval", _interval), ("power", _power)):
+    for kind, road in (("register", register_steps), ("interval", _interval), ("power", _power)):
         own = _scaled(meters.filter(pl.col("kind") == kind)).with_row_index("row")
         if not own.is_empty():
             parts.append(_named(road(_series(ordered, own), own, exchanges), own))
@@ -100,94 +105,65 @@ def _named(found: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _register(series: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.DataFrame) -> pl.DataFrame:
-    pairs = _pairs(_with_exchanges(series, meters, exchanges))
-    facts = meters.select("period", "modulus", "scale", "rated")[pairs["row"]]
-    return _explained(pairs.hstack(facts)).with_columns(covered=_elapsed() <= LONGEST * pl.col("period"))
-
-
-def _explained(pairs: pl.DataFrame) -> pl.DataFrame:
-    """
-    Say of each register step what it is and what it is worth: the one place where a step is believed or not.
-
-    A register that went back rolled over, if it rolls over at all and the advance is plausible. Plausible is what the
-    rated power allows over the step, and one shown unit more, because a register may only show whole units; where no
-    rated power is known, a rollover is plausible up to half the register.
-    """
-    difference = pl.col("value") - pl.col("before")
-    advance = pl.when(difference >= 0).then(difference).otherwise(difference + pl.col("modulus")) * pl.col("scale")
-    rated = pl.col("rated") * (_elapsed() / pl.duration(hours=1)) + pl.col("scale")
-    unrated = pl.when(difference < 0).then(pl.col("modulus") * pl.col("scale") / 2).otherwise(float("inf"))
-    plausible = (advance <= pl.coalesce(rated, unrated)).fill_null(value=False)
-    return pairs.with_columns(
-        quantity=pl.when(plausible).then(advance),
-        kind=pl.when(~plausible)
-        .then(pl.lit("unattributed", KINDS))
-        .when(pl.col("exchange"))
-        .then(pl.lit("exchange", KINDS))
-        .when(difference < 0)
-        .then(pl.lit("rollover", KINDS))
-        .otherwise(pl.lit("advance", KINDS)),
-    )
-
-
-def _with_exchanges(series: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.DataFrame) -> pl.DataFrame:
-    """
-    Add what the registry says of exchanges: two values at one moment, the last of the old meter, the first of the new.
-
-    The step up to the exchange and the step after it then are plain differences. A reading taken at that very moment
-    says nothing more and is left out; an exchange before the first or after the last reading belongs to no step.
-    """
-    own = exchanges.join(meters.select("facility", "meter", "row"), on=["facility", "meter"])
-    reach = series.join(own, on="row", how="semi").group_by("row").agg(first=pl.min("time"), last=pl.max("time"))
-    own = own.join(reach, on="row").filter(pl.col("at").is_between("first", "last")).rename({"at": "time"})
-    return pl.concat(
-        [
-            series.join(own, on=["row", "time"], how="anti").with_columns(exchange=False),
-            own.select("row", "time", value="removed_value", exchange=True),
-            own.select("row", "time", value="installed_value", exchange=True),
-        ]
-    ).sort("row", "time", maintain_order=True)
-
-
 def _interval(series: pl.DataFrame, meters: pl.DataFrame, _: pl.DataFrame) -> pl.DataFrame:
-    facts = meters.select("period", "stamp", "scale")[series["row"]]
-    start = pl.when(pl.col("stamp") == "end").then(pl.col("time") - pl.col("period")).otherwise("time")
-    return series.hstack(facts).select(
-        "row",
-        start=start,
-        end=start + pl.col("period"),
-        quantity=pl.col("value") * pl.col("scale"),
-        covered=True,
-        kind=pl.lit("advance", KINDS),
+    """
+    Take intervals as told; what one shares with the interval before it was told twice and is not attributed twice.
+
+    Intervals of one meter are equally long, so the one before reaches furthest.
+    """
+    facts = meters.select("period", "stamp", "scale", "rated")[series["row"]]
+    told = pl.when(pl.col("stamp") == "end").then(pl.col("time") - pl.col("period")).otherwise("time")
+    reached = pl.when(pl.col("row") == pl.col("row").shift()).then(pl.col("end").shift())
+    overlap = ((pl.col("end").shift() - pl.col("told")) / pl.col("period")).clip(0, 1)
+    twice = pl.when(pl.col("row") == pl.col("row").shift()).then(overlap).fill_null(0.0)
+    return _bounded(
+        series.hstack(facts)
+        .with_columns(told=told)
+        .with_columns(end=pl.col("told") + pl.col("period"))
+        .with_columns(
+            start=pl.max_horizontal("told", reached),
+            whole=pl.col("value") * pl.col("scale"),
+            twice=pl.when(twice > JITTER).then(twice).otherwise(0.0),
+            shown=pl.col("scale"),
+            before=pl.lit(None, pl.Float64()),
+        )
+        .rename({"value": "after"})
     )
 
 
 def _power(series: pl.DataFrame, meters: pl.DataFrame, _: pl.DataFrame) -> pl.DataFrame:
-    pairs = _pairs(series.with_columns(exchange=False))
-    mean = (pl.col("before") + pl.col("value")) / 2
-    return (
-        pairs.hstack(meters.select("period", "scale")[pairs["row"]])
+    """Trapezoid between two values of power that are no further apart than the longest bridge."""
+    pairs = series.select(
+        "row",
+        same=pl.col("row") == pl.col("row").shift(),
+        start=pl.col("time").shift(),
+        end="time",
+        before=pl.col("value").shift(),
+        after="value",
+        twice=pl.lit(0.0),
+    ).filter("same")
+    mean, hours = (pl.col("before") + pl.col("after")) / 2, _elapsed() / pl.duration(hours=1)
+    return _bounded(
+        pairs.hstack(meters.select("period", "scale", "rated")[pairs["row"]])
         .filter(_elapsed() <= LONGEST * pl.col("period"))
-        .with_columns(
-            quantity=mean * (_elapsed() / pl.duration(hours=1)) * pl.col("scale"),
-            covered=True,
-            kind=pl.lit("advance", KINDS),
-        )
+        .with_columns(whole=mean * hours * pl.col("scale"), shown=hours * pl.col("scale"))
+    )
+
+
+def _bounded(told: pl.DataFrame) -> pl.DataFrame:
+    """Name what was told as energy: an advance, an overlap with what was told before, or a jump above rated power."""
+    bound = pl.col("rated") * (_elapsed() / pl.duration(hours=1)) + pl.col("shown")
+    whole, twice = pl.col("whole"), pl.col("twice")
+    jump = (whole.abs() * (1 - twice) > bound).fill_null(value=False)
+    kind = pl.when(jump).then(pl.lit("jump")).when(twice > 0).then(pl.lit("overlap")).otherwise(pl.lit("advance"))
+    named = told.with_columns(kind=kind.cast(KINDS), bound=bound, covered=True)
+    plain = pl.col("kind") == "advance"
+    return named.with_columns(
+        quantity=pl.when(~jump).then(whole * (1 - twice)),
+        unattributed=pl.when(~plain).then(pl.when(jump).then(whole).otherwise(whole * twice)),
+        **{name: pl.when(~plain).then(name) for name in ("before", "after", "bound")},
     )
 
 
 def _elapsed() -> pl.Expr:
     return pl.col("end") - pl.col("start")
-
-
-def _pairs(series: pl.DataFrame) -> pl.DataFrame:
-    """Neighbouring values of one meter: row, start, end, before, value, and whether either end is an exchange."""
-    return series.select(
-        row=pl.when(pl.col("row") == pl.col("row").shift()).then("row"),
-        start=pl.col("time").shift(),
-        end="time",
-        before=pl.col("value").shift(),
-        value="value",
-        exchange=pl.col("exchange") | pl.col("exchange").shift(),
-    ).filter(pl.col("row").is_not_null(), pl.col("start") < pl.col("end"))

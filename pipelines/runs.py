@@ -30,10 +30,56 @@ def aggregate(frame: pl.DataFrame, on: Sequence[str], *, columns: Mapping[str, p
     Returns:
         One row a run, in order: the columns `on`, then those of `columns`.
     """
-    run = frame.select(pl.struct(on).rle_id().alias("run")).to_series().set_sorted()
-    return (
-        frame.with_columns(run)
-        .group_by("run", maintain_order=True)
-        .agg(*(pl.col(name).first() for name in on), **columns)
-        .drop("run")
-    )
+    run = _run(frame, on)
+    found = frame.with_columns(run).group_by("run", maintain_order=True).agg(**columns)
+    return frame.select(on).filter(_begins(run)).hstack(found.drop("run"))
+
+
+def totals(frame: pl.DataFrame, on: Sequence[str], *, sums: Sequence[str], first: Sequence[str] = ()) -> pl.DataFrame:
+    """
+    Add up the rows of each run of equal keys. Null counts as nothing.
+
+    Most runs are of one length (the quarters of an hour, the hours of a day): they are added up as the rows of a table,
+    which is twenty times as fast as by group and gives the same bits.
+
+    Returns:
+        One row a run, in order: the columns `on`, those of `first` as they stand in its first row, those of `sums`.
+    """
+    run = _run(frame, on)
+    heads = frame.select(*on, *first).filter(_begins(run))
+    lengths, values = run.rle().struct.field("len"), frame.select(sums)
+    common = lengths.mode().sort()[0] if lengths.len() else 1
+    even = lengths == common
+    if even.all():
+        return heads.hstack(_rows_of(values, common))
+    inside = even[run]
+    odd = values.with_columns(run).filter(~inside).group_by("run", maintain_order=True).agg(pl.col(sums).sum())
+    regular = _rows_of(values.filter(inside), common).insert_column(0, even.arg_true().cast(pl.UInt32).alias("run"))
+    return heads.hstack(pl.concat([regular, odd]).sort("run").drop("run"))
+
+
+def _run(frame: pl.DataFrame, on: Sequence[str]) -> pl.Series:
+    return frame.select(pl.struct(on).rle_id().alias("run")).to_series().set_sorted()
+
+
+def _begins(run: pl.Series) -> pl.Series:
+    return (run != run.shift()).fill_null(value=True)
+
+
+def _rows_of(values: pl.DataFrame, length: int) -> pl.DataFrame:
+    """Sums of so many rows each."""
+    return values.select(pl.all().reshape((-1, length)).arr.sum())
+
+
+def in_order(frame: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """
+    Sort by text columns and, last, one of time; rows that are in order already, as nearly always, are only looked at.
+    """
+    *names, time = by
+    key = pl.struct(names)
+    heads = frame.select(key.rle().struct.field("value").alias("key")).unnest("key")
+    run = frame.select(key.rle_id()).to_series()
+    ahead = ((run != run.shift()) | (frame[time] >= frame[time].shift())).fill_null(value=True)
+    if ahead.all() and heads.equals(heads.unique(maintain_order=True).sort(names)):
+        return frame
+    return frame.sort(by, maintain_order=True)

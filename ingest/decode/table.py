@@ -66,8 +66,8 @@ class Gateways:
         Read one message.
 
         Returns:
-            What it holds; `online`, `offline` or `unknown` where it tells that of its gateway; and what to publish where
-            the message cannot be read until its device has said more.
+            What it holds; `online`, `offline` or `unknown` where it tells that of its gateway; what to publish if it
+            cannot be read until its device has said more.
         """
         source, read = self._gateways[topic[:2]]
         said = read(topic.kind, message.payload)

@@ -2,6 +2,7 @@
 Compute: readings of a period -> energy per slot, hour, day and month -> indicators.
 
     readings (and the nearest ones outside) -> steps -> slots -> energy 15m -> 1h -> 1d -> 1mo -> indicators
+                                             steps -> unattributed
 
 Works on whole days of the facility's zone, on so many facilities and days at once that memory stays bounded.
 Running it again over the same readings changes nothing; a slot that lost its energy (a corrected reading made its step
@@ -16,9 +17,9 @@ import polars as pl
 
 from ingest.model import Period
 from ingest.registry import Registry
-from ingest.schema import ACTIVITY, ENERGY, INDICATORS
+from ingest.schema import ACTIVITY, ENERGY, INDICATORS, UNATTRIBUTED
 from ingest.store.base import Store
-from pipelines import energy, periods, registers
+from pipelines import energy, periods, registers, unattributed
 from pipelines.indicators import table
 from pipelines.jobs.context import Context, Done
 from pipelines.jobs.windows import around, cut, days_of, dirty, portions
@@ -40,7 +41,7 @@ def over(context: Context, period: Period, at: datetime) -> Done:
         at: now; twelve-month windows that end later are left alone.
 
     Returns:
-        Rows written or changed in `energy` and `indicators`, and the span they lie in.
+        Rows written or changed in `energy`, `unattributed` and `indicators`, and the span they lie in.
     """
     return _all(context, {name: days_of(period, known.zone) for name, known in context.registry.facilities.items()}, at)
 
@@ -83,13 +84,17 @@ def _window(context: Context, registry: Registry, window: Period, at: datetime) 
 
 
 def _days(context: Context, registry: Registry, window: Period, at: datetime) -> int:
-    """Compute slots, hours and days."""
+    """Compute slots, hours and days, and what was attributed to none."""
     zone, names, store = _zone(registry), list(registry.facilities), context.store
     steps = registers.steps(around(store, registry.meters, window, at), registry.meters, registry.exchanges)
-    slots = energy.to_energy(energy.slots(steps, window), registry.meters, registry.facts, context.factors)
-    hours = energy.roll_up(slots, "1h", zone)
-    fine = pl.concat([slots, hours, energy.roll_up(hours, "1d", zone)])
-    return _settle(store, fine, window, intervals=["15m", "1h", "1d"], facilities=names)
+    slots = energy.slots(steps, window)
+    quarters = energy.to_energy(slots, registry.meters, registry.facts, context.factors)
+    hours = energy.roll_up(quarters, "1h", zone)
+    fine = pl.concat([quarters, hours, energy.roll_up(hours, "1d", zone)])
+    ledger = unattributed.ledger(steps, slots, registry.meters, periods.days(window, zone))
+    stored = store.read(UNATTRIBUTED.name, window, facility=names)
+    rows = store.write(UNATTRIBUTED.name, unattributed.settled(ledger, stored))
+    return rows + _settle(store, fine, window, intervals=["15m", "1h", "1d"], facilities=names)
 
 
 def _indicators(context: Context, registry: Registry, window: Period, at: datetime) -> int:

@@ -1,8 +1,8 @@
 """
 Which days must be computed, and which readings that needs.
 
-A reading moves the step before it and the step after it, so it makes every day between its neighbours dirty. What is
-dirty is cut into windows: whole days of one zone inside one month, with the facilities they concern.
+A reading moves the steps around it, so it makes every day between its nearest readings, two on either side, dirty.
+What is dirty is cut into windows: whole days of one zone inside one month, with the facilities they concern.
 """
 
 from collections import defaultdict
@@ -25,6 +25,9 @@ _MOST = 10_000
 
 # a register silent for longer is not bridged: its advance cannot be attributed to any month with honesty
 REACH = timedelta(days=64)
+
+# readings wanted on either side of a window: whether a value is a glitch shows in the one after it
+_BESIDE = 2
 
 _DAY = timedelta(days=1)
 _METER = ["facility", "meter"]
@@ -84,9 +87,10 @@ def portions(window: Period, zone: ZoneInfo, *, meters: int) -> Iterator[Period]
 
 def around(store: Store, meters: pl.DataFrame, window: Period, at: datetime) -> pl.DataFrame:
     """
-    Read the readings of a window, and each meter's nearest reading before and after it.
+    Read the readings of a window, and each meter's nearest readings before and after it.
 
-    A register's step over the edge of the window needs its other end; it is looked for in growing spans, up to REACH.
+    A register's step over the edge of the window needs its other end, and what stands beyond it; they are looked for in
+    growing spans, up to REACH.
 
     Returns:
         READINGS rows.
@@ -172,9 +176,8 @@ def _nearest(
             break
         facilities, names = (missing[name].unique().to_list() for name in _METER)
         rows = store.read(READINGS.name, span, facility=facilities, meter=names)
-        rows = (
-            rows.join(missing, on=_METER, how="semi").sort(READINGS.key).unique(_METER, keep=keep, maintain_order=True)
-        )
-        found.append(rows)
-        missing = missing.join(rows, on=_METER, how="anti")
+        near = rows.join(missing, on=_METER, how="semi").sort(READINGS.key).group_by(_METER, maintain_order=True)
+        found.append((near.head(_BESIDE) if keep == "first" else near.tail(_BESIDE)).select(READINGS.schema.names()))
+        enough = pl.concat(found).group_by(_METER).len().filter(pl.col("len") >= _BESIDE)
+        missing = missing.join(enough, on=_METER, how="anti")
     return pl.concat(found)

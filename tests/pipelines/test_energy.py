@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from math import fsum
 from random import Random
 from zoneinfo import ZoneInfo
 
@@ -158,6 +159,27 @@ def test_months_count_missing_days_as_not_covered(plant: Plant) -> None:
         pytest.approx(10 / 28),
         "1mo",
     )
+
+
+@pytest.mark.parametrize("zone", ["Asia/Shanghai", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe"])
+@pytest.mark.parametrize("every", ["7s", "1m", "15m", "37m", "1d"])
+def test_a_month_is_the_sum_of_its_slots(plant: Plant, zone: str, every: str) -> None:
+    """March 2026, where Berlin has a day of 23 hours; a register of 0.1 kWh a reading, and a reading of any period."""
+    zoned = ZoneInfo(zone)
+    month = periods.between(date(2026, 3, 1), date(2026, 3, 31), zoned)
+    read = Period(month.end - timedelta(days=4), month.end) if every == "7s" else month
+    times = pl.datetime_range(read.start, read.end, every, eager=True).cast(TIME).to_frame("time")
+    readings = times.select(
+        facility=pl.lit("plant"), meter=pl.lit("E"), time="time", value=pl.int_range(pl.len()) / 10, unit=pl.lit("kWh")
+    )
+    slots = valued(plant({"id": "E", "period": every}, timezone=zone), readings, month)
+    rows, sums = slots, []
+    for interval in ("1h", "1d", "1mo"):
+        rows = energy.roll_up(rows, interval, zoned)
+        sums.append(rows["quantity"].sum())
+    assert rows.height == 1
+    assert sums == pytest.approx([fsum(slots["quantity"])] * 3, rel=1e-12)
+    assert f"{sums[2]:.6f}" == f"{(times.height - 1) / 10:.6f}"
 
 
 def test_amounts_are_null_only_where_every_part_is(plant: Plant) -> None:

@@ -91,10 +91,11 @@ def test_windows_end_at_month_edges_gaps_zones_and_where_other_facilities_are_co
 
 
 def test_a_window_brings_the_nearest_readings_on_both_sides(lake: Lake, registry: registries.Registry) -> None:
-    rows = [("a", at(1, 5), 1.0), ("a", at(1, 6), 2.0), ("a", at(10, 3), 3.0), ("a", at(20), 4.0), ("a", at(21), 5.0)]
-    lake.write("readings", readings(*rows, received=at(22)))
+    """Two on either side: whether a value is a glitch shows in the one after it."""
+    days = (1, 2, 9, 10, 15, 16, 17)
+    lake.write("readings", readings(*(("a", at(day, 3), float(day)) for day in days), received=at(22)))
     found = around(lake, registry.meters, Period(at(10), at(11)), at(22))
-    assert found["value"].sort().to_list() == [2.0, 3.0, 4.0]
+    assert found["value"].sort().to_list() == [2.0, 9.0, 10.0, 15.0, 16.0]
 
 
 def test_a_reading_out_of_reach_is_not_a_neighbour(lake: Lake, registry: registries.Registry) -> None:
