@@ -35,12 +35,13 @@ from ingest.model import Period
 from ingest.settings import Settings
 from ingest.store.connect import connect as connect_store
 from ingest.store.connect import parse as parse_store
+from pipelines import backups, logs, quarantine, show, typed
 from pipelines import demo as demonstration
 from pipelines import export as exports
 from pipelines import factors as factor_catalogue
-from pipelines import logs, quarantine, show, typed
 from pipelines import status as standing
 from pipelines.collecting import collector as collector_of
+from pipelines.credentials import commands as credentials
 from pipelines.factors import Factors
 from pipelines.jobs import announce as announcing
 from pipelines.jobs import compute as computing
@@ -48,7 +49,7 @@ from pipelines.jobs import judge as judging
 from pipelines.jobs.context import Context, Done
 from pipelines.notify.mail import Mailer
 from pipelines.notify.mail import connect as connect_mail
-from pipelines.scheduler import schedule as schedule_of
+from pipelines.scheduler import scheduling
 from rules import catalogue as rule_catalogue
 from rules.catalogue import Catalogue
 
@@ -63,6 +64,8 @@ breaches_app = typer.Typer(no_args_is_help=True, help="The breaches (超限): wh
 app.add_typer(rules_app, name="rules")
 app.add_typer(breaches_app, name="breaches")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(credentials.app)
+app.add_typer(backups.app)
 
 # no emoji: `:-1:` in an id is no thumb
 out, err = Console(emoji=False), Console(stderr=True, emoji=False)
@@ -201,13 +204,8 @@ def check(config: ConfigFile = None) -> None:
 @app.command()
 def run(config: ConfigFile = None, group: Group = "", metrics: Metrics = "") -> None:
     """Collect and run the jobs, in one process."""
-    with world(config) as (settings, context):
-        jobs = schedule_of(context, clock)
-        jobs.start()
-        try:
-            collecting(settings, context, group=group, metrics=metrics)
-        finally:
-            jobs.shutdown()
+    with world(config) as (settings, context), scheduling(context, clock):
+        collecting(settings, context, group=group, metrics=metrics)
 
 
 @app.command()
@@ -218,16 +216,13 @@ def collect(config: ConfigFile = None, group: Group = "", metrics: Metrics = "")
 
 
 @app.command()
-def schedule(config: ConfigFile = None) -> None:
+def schedule(config: ConfigFile = None, metrics: Metrics = "") -> None:
     """Run the jobs only: compute, judge, announce, maintain."""
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
-    with world(config) as (_, context):
-        jobs = schedule_of(context, clock)
-        jobs.start()
+    with world(config) as (_, context), scheduling(context, clock, metrics=metrics):
         stop.wait()
-        jobs.shutdown()
 
 
 @app.command()

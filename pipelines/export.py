@@ -1,7 +1,8 @@
 """
 Export: rows of a table -> CSV, JSON or Parquet. Times are RFC 3339 in UTC; bytes are base64 in the text formats.
 
-CSV and JSON are for people and scripts, Parquet keeps the types.
+CSV and JSON are for people and scripts, Parquet keeps the types. A text that a spreadsheet would take for a formula
+gets an apostrophe in front in CSV, and in CSV alone: JSON and Parquet hold it as it is.
 """
 
 import sys
@@ -28,6 +29,9 @@ Export = Literal["readings", "activity", "energy", "unattributed", "indicators",
 # the events are what an operator calls the breaches
 _TABLES = {"breaches": "breach_events"}
 
+# what makes a spreadsheet work a cell out instead of showing it; the wide forms are those of Chinese keyboards
+_FORMULA = r"^([=+\-@\t\r\n＝＋－＠])"
+
 _RFC3339 = "%Y-%m-%dT%H:%M:%S%.fZ"
 
 
@@ -41,7 +45,7 @@ def encoded(rows: pl.DataFrame, form: Format) -> bytes:
     """
     match form:
         case "csv":
-            return _text(rows).write_csv().encode()
+            return _text(_harmless(rows)).write_csv().encode()
         case "json":
             return _text(rows).write_json().encode()
         case "parquet":
@@ -91,6 +95,10 @@ def rows(
         own = [name for name in names if facility in ("", name)]
         parts.append(store.read(table, period(zone), facility=own))
     return pl.concat(parts)
+
+
+def _harmless(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(pl.col(pl.String).str.replace(_FORMULA, "'${1}"))
 
 
 def _text(rows: pl.DataFrame) -> pl.DataFrame:

@@ -5,18 +5,82 @@ A turn that comes late still runs, several late turns become one, and what each 
 watermark in the store: a scheduler that was down for a week catches up at its first turn.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from time import monotonic
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from pipelines.jobs.context import Context
+from ingest.collect.metrics import serving
+from pipelines.jobs.context import Context, Job
 from pipelines.jobs.table import JOBS, run
 
 
-def schedule(context: Context, clock: Callable[[], datetime]) -> BackgroundScheduler:
+class Turns:
+    """
+    What became of the turns of each job in this process, as Prometheus reads it.
+
+    `peakwatch_job_last_success_timestamp_seconds` is 0 until the first good turn: a job that never ran well is late.
+    The label is `job_name`, for Prometheus calls what it scrapes a job.
+    """
+
+    def __init__(self) -> None:
+        self._success = dict.fromkeys(JOBS, 0.0)
+        self._seconds = dict.fromkeys(JOBS, 0.0)
+        self._failures = dict.fromkeys(JOBS, 0)
+
+    def take(self, job: Job, context: Context, clock: Callable[[], datetime]) -> None:
+        """Run a job once and note how it went."""
+        begun = monotonic()
+        done = run(job, context, clock())
+        self._seconds[job.name] = monotonic() - begun
+        if done is None:
+            self._failures[job.name] += 1
+        else:
+            self._success[job.name] = clock().timestamp()
+
+    def families(self) -> Iterator[Metric]:
+        """Tell what was noted."""
+        success = GaugeMetricFamily(
+            "peakwatch_job_last_success_timestamp_seconds", "End of the last good turn.", labels=["job_name"]
+        )
+        seconds = GaugeMetricFamily("peakwatch_job_last_seconds", "How long the last turn took.", labels=["job_name"])
+        failures = CounterMetricFamily("peakwatch_job_failures", "Turns that failed.", labels=["job_name"])
+        for name in JOBS:
+            success.add_metric([name], self._success[name])
+            seconds.add_metric([name], self._seconds[name])
+            failures.add_metric([name], self._failures[name])
+        yield from (success, seconds, failures)
+
+
+@contextmanager
+def scheduling(context: Context, clock: Callable[[], datetime], *, metrics: str = "") -> Iterator[None]:
+    """
+    Run the jobs in the background while the context lasts.
+
+    Args:
+        context: the world of the jobs.
+        clock: tells the time.
+        metrics: where metrics of the jobs are served, PORT or HOST:PORT; nowhere where it is empty.
+
+    Raises:
+        ConfigurationError: the metrics cannot be served there.
+    """
+    turns = Turns()
+    jobs = schedule(context, clock, turns)
+    with serving(metrics, turns.families) if metrics else nullcontext():
+        jobs.start()
+        try:
+            yield
+        finally:
+            jobs.shutdown()
+
+
+def schedule(context: Context, clock: Callable[[], datetime], turns: Turns) -> BackgroundScheduler:
     """
     Build the scheduler of all jobs; every job has its first turn at once. The caller starts it and shuts it down.
 
@@ -29,7 +93,7 @@ def schedule(context: Context, clock: Callable[[], datetime]) -> BackgroundSched
     )
     for job in JOBS.values():
         scheduler.add_job(
-            lambda job=job: run(job, context, clock()),
+            lambda job=job: turns.take(job, context, clock),
             CronTrigger.from_crontab(job.cron, timezone=UTC),
             id=job.name,
             next_run_time=clock(),

@@ -1,0 +1,159 @@
+"""The stack of containers, checked without a container engine: what it names exists, and it keeps what it promises."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from ingest import settings
+from pipelines import cli
+from pipelines.credentials import stack as secrets
+
+ROOT = Path(__file__).parents[1]
+STACK: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+SERVICES: dict[str, dict[str, Any]] = STACK["services"]
+OURS = [name for name, service in SERVICES.items() if service["image"].startswith("peakwatch:")]
+
+each = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Every path that `peakwatch init` makes, as the stack names it."""
+    root = tmp_path_factory.mktemp("made") / "secrets"
+    paths = {one.path.relative_to(root.parent) for one in secrets.make(root, (), cli.clock())}
+    return {f"./{path.as_posix()}" for one in paths for path in (one, one.parent)}
+
+
+def mounts(service: dict[str, Any]) -> list[list[str]]:
+    return [mount.split(":") for mount in service.get("volumes", ())]
+
+
+def given(service: dict[str, Any]) -> list[dict[str, str]]:
+    """The secrets of a service, in the long form."""
+    return [{"source": one, "target": one} if isinstance(one, str) else one for one in service.get("secrets", ())]
+
+
+@each
+def test_a_service_has_no_more_than_it_needs(service: dict[str, Any]) -> None:
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"]), "runs as root, or as a user of the image's choice"
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert not {"privileged", "network_mode", "pid", "devices", "ipc"} & service.keys()
+    assert {"mem_limit", "cpus", "pids_limit", "restart", "tmpfs", "networks", "logging"} <= service.keys()
+
+
+@each
+def test_a_service_is_one_version_and_says_how_it_is(service: dict[str, Any]) -> None:
+    assert re.fullmatch(r"[a-z0-9/-]+:v?\d+\.\d+\.\d+", service["image"]), "no exact version"
+    check = service["healthcheck"]
+    once = service["restart"] == "no"
+    assert check == {"disable": True} if once else {"test", "interval", "timeout", "retries"} <= check.keys()
+
+
+@each
+def test_what_a_service_names_is_there(service: dict[str, Any], made: set[str]) -> None:
+    assert {one["source"] for one in given(service)} <= STACK["secrets"].keys()
+    assert set(service["networks"]) <= STACK["networks"].keys()
+    for source, target, *mode in mounts(service):
+        assert target.startswith("/")
+        if source.startswith("./"):
+            assert mode == ["ro"], f"{source} can be written"
+            assert source in made or (ROOT / source).exists(), source
+        else:
+            assert source in STACK["volumes"], source
+    for other, on in service.get("depends_on", {}).items():
+        once = SERVICES[other]["restart"] == "no"
+        assert on["condition"] == ("service_completed_successfully" if once else "service_healthy")
+
+
+def test_nothing_is_named_that_nobody_uses() -> None:
+    used = {one["source"] for service in SERVICES.values() for one in given(service)}
+    assert used == STACK["secrets"].keys()
+    assert {network for service in SERVICES.values() for network in service["networks"]} == STACK["networks"].keys()
+    volumes = {source for service in SERVICES.values() for source, *_ in mounts(service) if source[0] != "."}
+    assert volumes == STACK["volumes"].keys()
+
+
+def test_every_secret_is_a_file_that_init_makes(made: set[str]) -> None:
+    assert {secret["file"] for secret in STACK["secrets"].values()} <= made
+
+
+def test_no_service_reads_the_folder_of_another(made: set[str]) -> None:
+    folders = {"mosquitto": "mosquitto", "influxdb": "influxdb", "grafana": "grafana"} | dict.fromkeys(
+        OURS, "peakwatch"
+    )
+    for name, service in SERVICES.items():
+        files = [STACK["secrets"][one["source"]]["file"] for one in given(service)]
+        files += [source for source, *_ in mounts(service) if source.startswith("./secrets")]
+        assert {file.split("/")[2] for file in files} <= {folders.get(name)}, name
+    # the keys of the authority and of the devices are mounted nowhere
+    assert not re.search(r"\./secrets/(authority|devices)|\./secrets['\":]", str(STACK))
+
+
+def test_no_secret_stands_in_the_file_itself() -> None:
+    for service in SERVICES.values():
+        for key, value in service.get("environment", {}).items():
+            if re.search("PASSWORD|TOKEN|SECRET|KEY", key):
+                assert value.startswith("/run/secrets"), key
+
+
+def test_the_zones_meet_only_where_they_have_to() -> None:
+    zones = {name: set(service["networks"]) for name, service in SERVICES.items()}
+    assert zones["mosquitto"] == {"field"}
+    assert zones["collector"] == zones["collector-2"] == {"field", "core"}
+    assert zones["grafana"] == {"view"}
+    assert [name for name, own in zones.items() if "mail" in own] == ["scheduler", "mailpit"]
+    assert STACK["networks"]["core"] == {"internal": True}
+    # the world reaches the broker and the pages; what is for this machine is bound to it
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    open_to_all = {name for name, ports in published.items() if not all(port.startswith("127.") for port in ports)}
+    assert open_to_all == {"mosquitto", "grafana"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_commands_exist(name: str) -> None:
+    words = SERVICES[name]["command"]
+    if words == ["store", "init"] and "store" not in get_command(cli.app).commands:  # type: ignore[attr-defined]
+        pytest.skip("`peakwatch store init` is not built yet")
+    command = get_command(cli.app)
+    while words and words[0] in getattr(command, "commands", {}):
+        command, words = command.commands[words[0]], words[1:]  # type: ignore[attr-defined]
+    command.make_context(name, list(words), resilient_parsing=False)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_secrets_are_settings(name: str) -> None:
+    # those of the store come with its adapter
+    known = {f"peakwatch_{field}" for field in settings.Settings.model_fields}
+    targets = {one["target"] for one in given(SERVICES[name])}
+    assert {one for one in targets if "store" not in one and "grafana" not in one} <= known | {"authority"}
+    assert settings.load(ROOT / "deploy" / "peakwatch.toml").broker_ca == Path("/run/secrets/authority")
+
+
+def test_collectors_share_nothing_but_the_work() -> None:
+    first, second = (
+        {one["target"]: STACK["secrets"][one["source"]]["file"] for one in given(SERVICES[name])}
+        for name in ("collector", "collector-2")
+    )
+    assert first.keys() == second.keys()
+    assert {key for key in first if first[key] != second[key]} == {"peakwatch_client_id"}
+
+
+def test_the_image_is_built_from_what_is_there_and_runs_as_nobody() -> None:
+    lines = (ROOT / "deploy" / "docker" / "Dockerfile").read_text("utf-8").replace("\\\n", " ").splitlines()
+    steps = [shlex.split(line, comments=True) for line in lines if line and not line.startswith("#")]
+    copied = [name for step in steps if step[0] == "COPY" and step[1][:2] != "--" for name in step[1:-1]]
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    assert sorted(copied) == sorted(allowed)
+    assert all((ROOT / name).exists() for name in copied)
+    bases = [step[1] for step in steps if step[0] == "FROM"]
+    assert all(re.fullmatch(r"python:3\.11\.\d+-slim-[a-z]+", base) for base in bases)
+    assert ["USER", SERVICES["collector"]["user"]] in steps
+    assert any(step[0] == "HEALTHCHECK" for step in steps)
