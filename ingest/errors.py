@@ -60,11 +60,11 @@ class StoreError(WorkError):
 
 
 class RowsRefused(StoreError):  # noqa: N818 - as they are, not by mistake
-    """The store refused these rows, one or more of them; it may take others. Nothing was written."""
+    """The store refused these rows, one or more of them; it may take others. Sending them again is harmless."""
 
 
 class StoreUnavailable(StoreError):  # noqa: N818 - a state that passes, not a mistake
-    """The store cannot be reached, is full or is read-only: nothing was written, the same call may succeed later."""
+    """The store cannot be reached, is full or is read-only: the same call may succeed later."""
 
     retryable = True
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import polars as pl
 
 TIME = pl.Datetime("us", "UTC")
+# of readings.flags: the row replaced another value of the same time
+REPLACED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ READINGS = Table(
         Column(
             "flags",
             pl.Int32(),
-            "sum of: 1 unit was converted, 2 time taken from the message's default, 4 time of receipt",
+            "sum of: 1 unit was converted, 2 time taken from the message's default, 4 time of receipt, "
+            "8 replaced another value of the same time",
         ),
         _text("gateway", "gateway that published it"),
         _time("received", "when the collector took it in hand, or handed it to the store again"),

@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     # rules, limits and factors the operator has checked: their ids and codes, and factor:CARRIER
     confirmed: tuple[str, ...] = ()
 
+    store_token: SecretStr | None = None
+    store_password: SecretStr | None = None
+    store_ca: Path | None = None
     broker_user: str = ""
     broker_password: SecretStr | None = None
     broker_ca: Path | None = None
@@ -76,16 +79,28 @@ def load(file: Path | None) -> Settings:
     """
     path = file or FILE
     values = _read(path) if file or path.exists() else {}
-    secrets = [key for key in values if key.endswith("_password")]
+    secrets = [key for key in values if key.endswith(("_password", "_token"))]
     if secrets:
         wanted = "it in the environment or in a file of the folder PEAKWATCH_SECRETS names, never in the settings file"
         raise ConfigurationError([Problem(f"{path}: {key}", "a secret", wanted) for key in secrets])
+    return _made(values, f"settings ({path} or PEAKWATCH_*)")
+
+
+def of_environment() -> Settings:
+    """
+    Read the settings of the environment and the secret files alone, whatever settings file there is.
+
+    Raises:
+        ConfigurationError: with all problems of the environment.
+    """
+    return _made({}, "settings (PEAKWATCH_*)")
+
+
+def _made(values: dict[str, object], where: str) -> Settings:
     try:
         return Settings(_secrets_dir=os.environ.get("PEAKWATCH_SECRETS"), **values)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise ConfigurationError(
-            list(problems_of(error, f"settings ({path} or PEAKWATCH_*)", model=Settings))
-        ) from None
+        raise ConfigurationError(list(problems_of(error, where, model=Settings))) from None
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ingest import settings as all_settings
-from ingest.store.connect import connect
+from ingest.store.connect import opened
 from pipelines import backup as archive
 from pipelines.backup import Advance, Manifest
 
@@ -32,7 +32,7 @@ def backup(
 ) -> None:
     """Copy the store, the registry and the settings without secrets into a folder, and check it."""
     settings = all_settings.load(config)
-    with closing(connect(settings.store)) as store, _progress("back up") as advance:
+    with closing(opened(settings)) as store, _progress("back up") as advance:
         manifest = archive.back_up(store, settings, folder, ctx.obj(), advance)
     _tell("backed up to", folder, manifest)
 
@@ -48,7 +48,7 @@ def restore(
     if verify:
         _tell("verified in", folder, archive.verify(folder))
         return
-    with closing(connect(all_settings.load(config).store)) as store, _progress("restore") as advance:
+    with closing(opened(all_settings.load(config))) as store, _progress("restore") as advance:
         manifest = archive.restore(store, folder, advance)
     _tell("restored from", folder, manifest)
     out.print(f"registry and settings lie in {folder}: put them where you want them", highlight=False, soft_wrap=True)

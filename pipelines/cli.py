@@ -34,6 +34,7 @@ from ingest.errors import ConfigurationError, PeakWatchError, Problem
 from ingest.model import Period
 from ingest.settings import Settings
 from ingest.store.connect import connect as connect_store
+from ingest.store.connect import opened as open_store
 from ingest.store.connect import parse as parse_store
 from pipelines import backups, logs, quarantine, show, typed
 from pipelines import demo as demonstration
@@ -94,7 +95,7 @@ def world(config: Path | None) -> Iterator[tuple[Settings, Context]]:
     registry = registries.load(settings.registry)
     catalogue, factors = catalogues(settings)
     outgoing = mailer(settings)
-    with closing(connect_store(settings.store)) as store:
+    with closing(open_store(settings)) as store:
         yield settings, Context(store, registry, factors, catalogue, outgoing, settings.sender)
 
 
@@ -170,18 +171,22 @@ def collecting(settings: Settings, context: Context, *, group: str, metrics: str
 def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo puts its files; made anew each time.")] = Path("demo"),
     registry: Annotated[Path, typer.Option(help="Registry of the facilities to simulate.")] = Path("deploy/registry"),
+    store: Annotated[str, typer.Option(help="An empty store; default: a lake in the folder.")] = "",
 ) -> None:
     """Play the whole line on this machine in about a minute, ending with a breach e-mail on the screen."""
     facilities = registries.load(registry)
+    settings = all_settings.of_environment()
+    url = store or f"lake:{folder / 'data'}"
+    parse_store(url)
     demonstration.fresh(folder)
-    with closing(connect_store(f"lake:{folder / 'data'}")) as store:
+    with closing(connect_store(url, settings)) as opened:
         context = Context(
-            store,
+            opened,
             facilities,
             factor_catalogue.load(),
             rule_catalogue.load(),
             connect_mail(f"file:{folder / 'outbox'}"),
-            Settings().sender,
+            settings.sender,
         )
         demonstration.play(context, folder, out)
 
@@ -277,7 +282,7 @@ def export(
     registry = registries.load(settings.registry)
     if facility and facility not in registry.facilities:
         raise ConfigurationError([Problem("--facility", repr(facility), f"one of {', '.join(registry.facilities)}")])
-    with closing(connect_store(settings.store)) as store:
+    with closing(open_store(settings)) as store:
         rows = exports.rows(store, what, registry, lambda zone: typed.period(start, end, zone), facility=facility)
     exports.save(exports.encoded(rows, form), target)
 
@@ -300,14 +305,14 @@ def show_rule(rule: str, config: ConfigFile = None) -> None:
 @breaches_app.command("list")
 def list_breaches(config: ConfigFile = None) -> None:
     """List every breach event, the newest last."""
-    with closing(connect_store(all_settings.load(config).store)) as store:
+    with closing(open_store(all_settings.load(config))) as store:
         show.breaches(out, store.read("breach_events"), exports.HOME)
 
 
 @breaches_app.command("show")
 def show_breach(breach: str, config: ConfigFile = None) -> None:
     """Show the events of one breach with their evidence."""
-    with closing(connect_store(all_settings.load(config).store)) as store:
+    with closing(open_store(all_settings.load(config))) as store:
         events = store.read("breach_events", breach_id=[breach])
     if events.is_empty():
         raise ConfigurationError([Problem("breach", repr(breach), "an id of `peakwatch breaches list`")])
@@ -323,7 +328,7 @@ def show_status(
     """Show the loss equation, lag, coverage of yesterday, gateways, jobs and the quarantine."""
     settings = all_settings.load(config)
     registry = registries.load(settings.registry)
-    with closing(connect_store(settings.store)) as store:
+    with closing(open_store(settings)) as store:
         now = standing.status(store, registry, clock())
     if form == "json":
         sys.stdout.buffer.write(standing.as_json(now))

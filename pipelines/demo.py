@@ -87,7 +87,8 @@ def play(context: Context, folder: Path, out: Console) -> None:
     show.standing(out, standing)
     show.mail(out, _a_breach(context, folder / "outbox"))
     show.tally(out, tally)
-    out.print(f"page     {page}\ne-mails  {folder / 'outbox'}\nlake     {folder / 'data'}", highlight=False)
+    lake = f"\nlake     {folder / 'data'}" if (folder / "data").exists() else ""
+    out.print(f"page     {page}\ne-mails  {folder / 'outbox'}{lake}", highlight=False)
 
 
 Step = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]

@@ -21,7 +21,7 @@ from ingest.decode.reasons import Reason
 from ingest.errors import ConfigurationError, Problem
 from ingest.schema import QUARANTINE
 from ingest.store.base import Store
-from ingest.store.connect import connect
+from ingest.store.connect import opened
 from pipelines import show, typed
 from pipelines.export import HOME
 
@@ -57,7 +57,7 @@ class Filters(NamedTuple):
 @contextmanager
 def stored(config: Path | None) -> Iterator[Store]:
     """Open the store of the settings."""
-    with closing(connect(all_settings.load(config).store)) as store:
+    with closing(opened(all_settings.load(config))) as store:
         yield store
 
 
@@ -98,7 +98,7 @@ def replay_refusals(
     """Pass what is open through decoding and the registry again, after a fix."""
     settings = all_settings.load(config)
     registry = registries.load(settings.registry)
-    with closing(connect(settings.store)) as store:
+    with closing(opened(settings)) as store:
         rows = Filters(reason, facility, start, end).rows(store).filter(state="open")
         done = quarantine.replay(store, registry, rows, at=ctx.obj())
     show.replayed(out, done, without=rows["bytes"].null_count())

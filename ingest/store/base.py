@@ -18,10 +18,12 @@ class Store(Protocol):
 
     def write(self, table: str, rows: pl.DataFrame) -> int:
         """
-        Store rows; all of them or none.
+        Store rows: all of them when the call returns.
 
         A row whose key is known is dropped when it is the same row again (`Table.identity`) and replaces the stored
-        one otherwise. Inside `rows` the last of several rows with one key counts.
+        one otherwise, whole: null takes the place of a value. Inside `rows` the last of several rows with one key
+        counts. A reading that replaces another value of its key, stored or earlier in `rows`, gets the bit
+        `schema.REPLACED` in its flags.
 
         Args:
             table: name of the table.
@@ -32,9 +34,12 @@ class Store(Protocol):
             that store the same row at the same moment may both count it, and it is still stored once.
 
         Raises:
-            StoreUnavailable: cannot be reached, full, read-only; nothing was written.
-            RowsRefused: one or more of the rows were refused; others may be taken.
+            StoreUnavailable: cannot be reached, full, read-only; the same call may succeed later.
+            RowsRefused: one or more of the rows were refused, or hold what this store cannot; others may be taken.
             StoreError: everything is refused.
+
+        After an error the lake has stored nothing. What a server has stored of the rows is not known; the same call
+        again, or its halves, completes it and stores no row twice.
         """
         ...
 

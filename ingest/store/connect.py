@@ -1,31 +1,95 @@
-"""A store from its URL: `lake:PATH`."""
+"""A store from its URL: `lake:PATH`, or `influxdb://[USER@]HOST[:PORT]/DATABASE[?org=ORG]` (`influxdbs:` for TLS)."""
 
+import re
 from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ingest.errors import ConfigurationError, Problem
+from ingest.settings import Settings
 from ingest.store.base import Store
+from ingest.store.influx import Influx
+from ingest.store.influx_http import Target
 from ingest.store.lake import Lake
 
+_WANTED = "lake:PATH, e.g. lake:./data, or influxdb://HOST:8086/DATABASE?org=ORG (influxdbs: for TLS)"
+_SCHEMES = {"influxdb": "http", "influxdbs": "https"}
+_PORT = 8086
+_FROM = "PEAKWATCH_STORE_PASSWORD in the environment, or a file of that name, in small letters, in PEAKWATCH_SECRETS"
+# a slash in it would name another bucket
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-def parse(url: str) -> Path:
+
+def parse(url: str) -> Path | Target:
     """
-    Read the folder out of `lake:./data` (relative or absolute); touches no disk.
+    Read the folder of a lake, relative or absolute, or the database of an InfluxDB out of a URL; touches nothing.
 
     Raises:
-        ConfigurationError: the URL names no store.
+        ConfigurationError: the URL names no store, or holds a password.
     """
-    scheme, _, folder = url.partition(":")
-    if scheme != "lake" or not folder:
-        raise ConfigurationError([Problem("setting store", repr(url), "lake:PATH, e.g. lake:./data")])
-    return Path(folder)
+    scheme, _, rest = url.partition(":")
+    if scheme == "lake" and rest:
+        return Path(rest)
+    if scheme in _SCHEMES:
+        return _target(url)
+    raise _problem(repr(url), _WANTED)
 
 
-def connect(url: str) -> Store:
+def connect(url: str, settings: Settings | None = None) -> Store:
     """
-    Open the store a URL names.
+    Open the store a URL names; an InfluxDB is first spoken to by the first call.
+
+    Args:
+        url: of the store.
+        settings: where the token or the password comes from, and the authorities to trust.
 
     Raises:
-        ConfigurationError: the URL names no store.
-        StoreUnavailable: the store cannot be opened.
+        ConfigurationError: the URL names no store, or the certificates cannot be read.
+        StoreUnavailable: the lake cannot be opened.
     """
-    return Lake(parse(url))
+    place = parse(url)
+    if isinstance(place, Path):
+        return Lake(place)
+    if settings is None:
+        return Influx(place)
+    ca = settings.store_ca
+    if ca is not None and not ca.is_file():
+        raise ConfigurationError([Problem("setting store_ca", repr(str(ca)), "a file of certificates (PEM)")])
+    secret = settings.store_password if place.user else settings.store_token
+    if place.user and secret is None:
+        raise ConfigurationError([Problem("setting store", f"user {place.user!r} without a password", _FROM)])
+    return Influx(place, secret.get_secret_value() if secret else None, ca)
+
+
+_FROM = "PEAKWATCH_STORE_PASSWORD in the environment, or a file of that name, in small letters, in PEAKWATCH_FROMS"
+
+
+def opened(settings: Settings) -> Store:
+    """Open the store of the settings. See `connect`."""
+    return connect(settings.store, settings)
+
+
+def _target(url: str) -> Target:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORT
+        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    except ValueError as error:
+        raise _problem(f"{_told(url)} ({error})", _WANTED) from None
+    if parts.password is not None:
+        raise _problem(f"a password in {_told(url)}", f"none there; {_FROM}")
+    database = parts.path.removeprefix("/")
+    if not parts.hostname or not _NAME.fullmatch(database) or set(options) - {"org"} or parts.fragment:
+        raise _problem(_told(url), _WANTED)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return Target(
+        f"{_SCHEMES[parts.scheme]}://{host}:{port}", database, options.get("org", ""), unquote(parts.username or "")
+    )
+
+
+def _told(url: str) -> str:
+    """Return the URL without what may be a password."""
+    return repr(re.sub(r"(//[^:/@]*):.*@", r"\1:***@", url))
+
+
+def _problem(found: str, wanted: str) -> ConfigurationError:
+    return ConfigurationError([Problem("setting store", found, wanted)])

@@ -15,8 +15,9 @@ from ingest.errors import StoreError, StoreUnavailable
 from ingest.model import Period
 from ingest.schema import TABLES
 from ingest.store.lake_maintenance import maintain
-from ingest.store.lake_query import accepted, chosen, selected, selections, table_of, unseen
+from ingest.store.lake_query import selected, selections, unseen
 from ingest.store.lake_table import LakeTable, faults
+from ingest.store.rows import accepted, chosen, table_of
 
 _ATTEMPTS = 100
 

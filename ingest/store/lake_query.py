@@ -12,10 +12,10 @@ from pathlib import Path
 
 import polars as pl
 
-from ingest.errors import RowsRefused, StoreError
 from ingest.model import Period
-from ingest.schema import TABLES, Table
-from ingest.store.lake_table import DAY, VERSION, day_of, statistics, stored_schema
+from ingest.schema import Table
+from ingest.store.lake_table import DAY, VERSION, statistics, stored_schema
+from ingest.store.rows import day_of, matched, replacing
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,40 +27,6 @@ class Selection:
     files: pl.Expr
 
 
-def table_of(name: str) -> Table:
-    """Look a table up by its name."""
-    if name not in TABLES:
-        raise StoreError(f"table {name!r} is not known; wanted one of {', '.join(TABLES)}")
-    return TABLES[name]
-
-
-def accepted(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
-    """
-    Return the rows in the order of the schema, one for each key, the last one.
-
-    Raises:
-        StoreError: columns or types are not the table's.
-        RowsRefused: a key or the table's time is null, or a time lies outside of the years 1 to 9999.
-    """
-    wanted = table.schema
-    problems = [f"column `{name}` is missing" for name in wanted if name not in rows.columns]
-    problems += [f"column `{name}` is not known" for name in rows.columns if name not in wanted]
-    problems += [
-        f"column `{name}` is {dtype}, wanted {wanted[name]}"
-        for name, dtype in rows.schema.items()
-        if name in wanted and dtype != wanted[name]
-    ]
-    if problems:
-        raise StoreError(f"table {table.name} refused the rows: {'; '.join(problems)}")
-    needed = dict.fromkeys((*table.key, table.time))
-    problems = [f"`{name}` is null in {n} of them" for name in needed if (n := rows[name].null_count())]
-    years = rows.select(pl.selectors.datetime().dt.year().is_between(1, 9999).not_().sum()).row(0, named=True)
-    problems += [f"`{name}` lies outside of the years 1 to 9999 in {n} of them" for name, n in years.items() if n]
-    if problems:
-        raise RowsRefused(f"table {table.name} refused the rows: {'; '.join(problems)}")
-    return rows.select(wanted.names()).unique(table.key, keep="last")
-
-
 def selections(
     table: Table, period: Period | None, on: str | None, match: Mapping[str, Collection[str]]
 ) -> list[Selection]:
@@ -70,18 +36,12 @@ def selections(
     Raises:
         StoreError: a column is not known or not of the right kind, or the wanted values are no collection of texts.
     """
-    chosen = [_matching(table, column, values) for column, values in match.items()]
-    column = on or table.time
-    if table.schema.get(column) != pl.Datetime:
-        raise StoreError(f"table {table.name} has no time column `{column}`")
+    column = matched(table, on, match)
+    chosen = [_matching(table, name, values) for name, values in match.items()]
     return chosen if period is None else [_within(table, column, period), *chosen]
 
 
 def _matching(table: Table, column: str, values: Collection[str]) -> Selection:
-    if table.schema.get(column) != pl.String:
-        raise StoreError(f"table {table.name} has no text column `{column}`")
-    if isinstance(values, str) or not all(isinstance(value, str) for value in values):
-        raise StoreError(f"table {table.name}: `{column}` is matched with {values!r}; wanted a collection of texts")
     rows = pl.col(column).is_in(list(values))
     if not values or column not in statistics(table):
         return Selection(column, rows, pl.lit(bool(values)))
@@ -98,18 +58,6 @@ def _within(table: Table, column: str, period: Period) -> Selection:
 def _overlap(column: str, least: pl.Expr, most: pl.Expr) -> pl.Expr:
     """Files whose values of a column may lie between two bounds."""
     return ((pl.col(f"min.{column}") <= most) & (pl.col(f"max.{column}") >= least)).fill_null(value=True)
-
-
-def chosen(table: Table, columns: Collection[str]) -> list[str]:
-    """
-    Return the columns to read, in the order of the schema; all of them where none is named.
-
-    Raises:
-        StoreError: a column is not known.
-    """
-    if unknown := sorted(set(columns) - set(table.schema)):
-        raise StoreError(f"table {table.name} has no column `{unknown[0]}`")
-    return [name for name in table.schema if not columns or name in columns]
 
 
 def selected(
@@ -142,17 +90,17 @@ def selected(
 
 def unseen(table: Table, folder: Path, files: pl.DataFrame, batch: pl.DataFrame) -> pl.DataFrame:
     """
-    Return the rows of a batch that are new or differ from the newest stored row of their key.
+    Return the rows of a batch that are new or differ from the newest stored row of their key, and mark these.
 
     Args:
         files: the files of a snapshot.
         batch: columns of the table, each key once.
     """
     identity = table.identity
-    stored = _holding(table, folder, files, batch.select(table.key)).select(*identity, VERSION)
-    return batch.join(
-        _newest(table, stored).collect(), on=identity, how="anti", nulls_equal=True, maintain_order="left"
-    )
+    held = _holding(table, folder, files, batch.select(table.key)).select(*identity, VERSION)
+    stored = _newest(table, held).collect()
+    fresh = batch.join(stored, on=identity, how="anti", nulls_equal=True, maintain_order="left")
+    return replacing(table, fresh, stored)
 
 
 def newest(table: Table, folder: Path, files: pl.DataFrame) -> pl.DataFrame:
@@ -167,7 +115,7 @@ def _newest(table: Table, rows: pl.LazyFrame) -> pl.LazyFrame:
 
 def _holding(table: Table, folder: Path, files: pl.DataFrame, keys: pl.DataFrame) -> pl.LazyFrame:
     """Read all stored rows with one of these keys, from the files whose statistics do not rule them out."""
-    grain = day_of(table) if table.time in table.key else pl.lit(0).alias(DAY)
+    grain = day_of(table).alias(DAY) if table.time in table.key else pl.lit(0).alias(DAY)
     key = pl.col(table.key)
     bounds = keys.group_by(grain).agg(key.min().name.prefix("least."), key.max().name.prefix("most."))
     overlaps = [_overlap(name, pl.col(f"least.{name}"), pl.col(f"most.{name}")) for name in table.key]

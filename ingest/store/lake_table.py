@@ -26,11 +26,11 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.schema import Table
+from ingest.store.rows import day_of
 
 Action: TypeAlias = AddAction | RemoveAction
 
 DAY = "day"
-_FINE = ("15m", "1h")
 VERSION = "_version"
 _PROPERTIES = {
     "delta.logRetentionDuration": "interval 10 minutes",
@@ -48,18 +48,6 @@ def stored_schema(table: Table) -> pl.Schema:
 def statistics(table: Table) -> list[str]:
     """Columns whose least and greatest value is known for each file: the key and every time."""
     return [name for name, dtype in table.schema.items() if name in table.key or dtype == pl.Datetime]
-
-
-def day_of(table: Table) -> pl.Expr:
-    """
-    The UTC date a row is filed under.
-
-    Rows of a day and longer are few: a month of them shares one file, or a year of them would be thousands.
-    """
-    day = pl.col(table.time).dt.date()
-    if "interval" in table.schema:
-        day = pl.when(pl.col("interval").is_in(_FINE)).then(day).otherwise(day.dt.month_start())
-    return day.alias(DAY)
 
 
 @contextmanager
@@ -136,7 +124,7 @@ class LakeTable:
             rows: columns of the table.
             version: the version `rows` were compared with.
         """
-        stamped = rows.with_columns(day_of(self.table), pl.lit(version + 1, pl.Int64).alias(VERSION))
+        stamped = rows.with_columns(day_of(self.table).alias(DAY), pl.lit(version + 1, pl.Int64).alias(VERSION))
         parts = stamped.sort(self.table.key).partition_by(DAY, as_dict=True, include_key=False)
         added: list[AddAction] = []
         try:
@@ -242,7 +230,7 @@ def _stats(rows: pl.DataFrame, columns: Sequence[str]) -> str:
     for name, value in found.items():
         bound, _, column = name.partition(".")
         bounds[bound][column] = _milliseconds(value, bound) if isinstance(value, datetime) else value
-    return json.dumps({"numRecords": rows.height, **bounds})
+    return json.dumps({"numRecords": rows.height, **bounds}, ensure_ascii=False)
 
 
 def _milliseconds(moment: datetime, bound: str) -> str | None:
