@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ingest.errors import ConfigurationError, Problem
 from ingest.registry import problems_of
-from ingest.registry.facility import Email
+from ingest.registry.types import Email
 
 FILE = Path("peakwatch.toml")
 

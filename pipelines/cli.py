@@ -266,10 +266,7 @@ def replay(
 
 @app.command()
 def export(
-    what: Annotated[
-        exports.Export,
-        typer.Argument(help="readings, activity, energy, unattributed, indicators, breaches or quarantine."),
-    ],
+    what: Annotated[exports.Export, typer.Argument(help="Which table.")],
     start: From,
     end: To,
     form: Annotated[exports.Format, typer.Option("--format", help="csv, json or parquet.")] = "csv",

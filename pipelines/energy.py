@@ -25,7 +25,7 @@ SLOT = timedelta(minutes=15)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SPAN = pl.col("end") - pl.col("start")
-_TO = " to "  # between the oldest and the newest factor version behind a sum
+TO = " to "  # between the oldest and the newest factor version behind a sum
 _AMOUNTS = ("quantity", "kwh", "kgce", "kg_co2")
 
 _CANONICAL = pl.DataFrame(
@@ -118,7 +118,7 @@ def to_energy(slots: pl.DataFrame, meters: pl.DataFrame, facts: pl.DataFrame, fa
         )
         for since, until in pairwise(_changes(slots, places, factors))
     ]
-    return _as_energy(pl.concat(valued), factors.version)
+    return _as_energy(pl.concat(valued))
 
 
 def _changes(slots: pl.DataFrame, places: pl.DataFrame, factors: Factors) -> list[datetime]:
@@ -130,13 +130,13 @@ def _changes(slots: pl.DataFrame, places: pl.DataFrame, factors: Factors) -> lis
 
 
 def _factors_at(places: pl.DataFrame, factors: Factors, moment: datetime) -> pl.DataFrame:
-    """Add the factors that hold at a moment: kwh_per_unit, kgce_per_unit, kg_co2_per_unit."""
+    """Add the factors that hold at a moment: kwh_per_unit, kgce_per_unit, kg_co2_per_unit, factor_version."""
     dates = {name: moment.astimezone(ZoneInfo(name)).date() for name in places["timezone"].unique()}
     dated = places.with_columns(day=pl.col("timezone").replace_strict(dates, return_dtype=pl.Date))
-    return factors.add_to(dated).drop("timezone", "division", "day")
+    return factors.of_meters(dated).drop("timezone", "division", "day")
 
 
-def _as_energy(valued: pl.DataFrame, version: str) -> pl.DataFrame:
+def _as_energy(valued: pl.DataFrame) -> pl.DataFrame:
     quantity = pl.col("quantity")
     return valued.with_columns(
         interval=pl.lit("15m"),
@@ -145,7 +145,6 @@ def _as_energy(valued: pl.DataFrame, version: str) -> pl.DataFrame:
         kg_co2=quantity * pl.col("kg_co2_per_unit"),
         coverage=_share(pl.col("covered_seconds"), _seconds(_SPAN)),
         estimated=_share(pl.col("estimated_quantity"), quantity),
-        factor_version=pl.lit(version),
     ).select(ENERGY.schema.names())
 
 
@@ -197,9 +196,9 @@ def _versions(parts: pl.DataFrame, on: list[str]) -> pl.Series:
         runs_of_it = parts.select(pl.struct(on).rle_id().last() + 1).item()
         return pl.Series("factor_version", [versions[0]]).new_from_index(0, runs_of_it)
     found = runs.aggregate(parts, on, columns={"oldest": version.min(), "newest": version.max()})
-    first, last = pl.col("oldest").str.split(_TO).list.first(), pl.col("newest").str.split(_TO).list.last()
+    first, last = pl.col("oldest").str.split(TO).list.first(), pl.col("newest").str.split(TO).list.last()
     alone = pl.col("oldest") == pl.col("newest")
-    return found.select(factor_version=pl.when(alone).then("newest").otherwise(first + _TO + last)).to_series()
+    return found.select(factor_version=pl.when(alone).then("newest").otherwise(first + TO + last)).to_series()
 
 
 def _labels(starts: pl.Series, interval: str, zone: ZoneInfo) -> pl.DataFrame:

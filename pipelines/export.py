@@ -24,7 +24,7 @@ from ingest.store.base import Store
 HOME = ZoneInfo("Asia/Shanghai")
 
 Format = Literal["csv", "json", "parquet"]
-Export = Literal["readings", "activity", "energy", "unattributed", "indicators", "breaches", "quarantine"]
+Export = Literal["readings", "activity", "energy", "unattributed", "balance", "indicators", "breaches", "quarantine"]
 
 # the events are what an operator calls the breaches
 _TABLES = {"breaches": "breach_events"}

@@ -12,117 +12,40 @@ import hashlib
 import tomllib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Annotated, Self
 
 import polars as pl
-from pydantic import Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, ValidationError
 
 from ingest.carriers import CARRIERS
 from ingest.errors import ConfigurationError, Problem
 from ingest.model import Strict
-from ingest.registry import problems_of
+from ingest.registry import Registry, problems_of
+from pipelines.factor_rows import (
+    KJ_PER_KWH,
+    CarbonEmission,
+    CoalEquivalent,
+    Emission,
+    HeatEmission,
+    PublishedEmission,
+    Row,
+    SourceEquivalent,
+)
 from rules.model import VERIFIED, Confidence
 
 _FOLDER = files("pipelines") / "factors"
 _SUREST_FIRST: tuple[Confidence, ...] = ("V1", "V", "S", "RECALLED")
-_KJ_PER_KWH = 3600.0
-_CO2_PER_C = 44 / 12
-
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Text = Annotated[str, Field(min_length=1)]
-
-
-class _Row(Strict):
-    """What every factor says of itself. `valid_to` is the last day it holds; open where it is left out."""
-
-    carrier: str
-    unit: str
-    valid_from: date
-    valid_to: date | None = None
-    document: _Text
-    clause: str = ""
-    source: _Text
-    confidence: Confidence
-    note: str = ""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        carrier = CARRIERS.get(self.carrier)
-        if carrier is None:
-            raise PydanticCustomError("wanted", "{wanted}", {"wanted": f"a carrier of {', '.join(CARRIERS)}"})
-        if self.unit != carrier.unit:
-            raise PydanticCustomError("wanted", "{wanted}", {"wanted": f"unit {carrier.unit} for {self.carrier}"})
-        if self.valid_to is not None and self.valid_to < self.valid_from:
-            raise PydanticCustomError("wanted", "{wanted}", {"wanted": "a valid_to that is not before valid_from"})
-        return self
-
-
-class CoalEquivalent(_Row):
-    """Coal equivalent of one unit [kgce] and its net calorific value [kJ]; media (耗能工质) have no calorific value."""
-
-    kgce: _Positive
-    ncv_kj: _Positive | None = None
-
-    @property
-    def kwh_per_unit(self) -> float | None:
-        """Energy content of one unit. [kWh]"""
-        return None if self.ncv_kj is None else self.ncv_kj / _KJ_PER_KWH
-
-
-class _Regional(_Row):
-    """`region` is a prefix of GB/T 2260 division codes, empty for the whole country."""
-
-    region: Annotated[str, Field(pattern=r"^\d{0,6}$")] = ""
-
-
-class PublishedEmission(_Regional):
-    """Carbon dioxide as published for the unit itself [kg CO2], from the statistics of one year where it has one."""
-
-    kg_co2: _Positive
-    data_year: int | None = None
-
-    @property
-    def kg_co2_per_unit(self) -> float:
-        """Carbon dioxide of one unit. [kg CO2]"""
-        return self.kg_co2
-
-
-class HeatEmission(_Regional):
-    """Net calorific value [kJ] x carbon dioxide of heat [t CO2/TJ] (GB/T 51366-2019 table A.0.1)."""
-
-    ncv_kj: _Positive
-    t_co2_per_tj: _Positive
-
-    @property
-    def kg_co2_per_unit(self) -> float:
-        """Carbon dioxide of one unit. [kg CO2]"""
-        return self.ncv_kj * self.t_co2_per_tj / 1e6
-
-
-class CarbonEmission(_Regional):
-    """Net calorific value [kJ] x carbon content [t C/GJ] x oxidation [0..1] x 44/12 (GB/T 32150)."""
-
-    ncv_kj: _Positive
-    t_c_per_gj: _Positive
-    oxidation: Annotated[float, Field(gt=0, le=1)]
-
-    @property
-    def kg_co2_per_unit(self) -> float:
-        """Carbon dioxide of one unit. [kg CO2]"""
-        return self.ncv_kj * self.t_c_per_gj * self.oxidation * _CO2_PER_C / 1e3
-
-
-Emission = PublishedEmission | HeatEmission | CarbonEmission
+KJ_PER_KGCE = 29307.6
+SOURCE = "kgce_source"  # coal equivalent with electricity at its source equivalent
 
 
 class _File(Strict):
     coal_equivalent: tuple[CoalEquivalent, ...] = Field((), strict=False)
+    source_equivalent: tuple[SourceEquivalent, ...] = Field((), strict=False)
     co2_published: tuple[PublishedEmission, ...] = Field((), strict=False)
     co2_of_heat: tuple[HeatEmission, ...] = Field((), strict=False)
     co2_of_carbon: tuple[CarbonEmission, ...] = Field((), strict=False)
@@ -141,16 +64,57 @@ class Factors:
     """
 
     coal_equivalents: tuple[CoalEquivalent, ...]
+    source_equivalents: tuple[SourceEquivalent, ...]
     emissions: tuple[Emission, ...]
     version: str
     confirmed: frozenset[str] = frozenset()
+    measured: pl.DataFrame = field(default_factory=lambda: Registry({}).calorific)
+
+    def with_measured(self, calorific: pl.DataFrame) -> "Factors":
+        """Return these factors with `Registry.calorific`, which goes before their calorific values (GB/T 2589-2020)."""
+        return replace(self, measured=calorific)
 
     @cached_property
     def changes(self) -> list[date]:
         """Days on which some factor begins to hold or no longer holds, in order."""
         rows = (*self.coal_equivalents, *self.emissions)
-        ended = {row.valid_to + timedelta(days=1) for row in rows if row.valid_to is not None}
-        return sorted(ended | {row.valid_from for row in rows})
+        first = {row.valid_from for row in rows} | set(self.measured["heat_from"])
+        last = {row.valid_to for row in rows if row.valid_to is not None} | set(self.measured["heat_to"])
+        ended = {day + timedelta(days=1) for day in last if day < date.max}
+        return sorted((ended | first) - {date.min})
+
+    def of_meters(self, places: pl.DataFrame) -> pl.DataFrame:
+        """
+        Add the factors that hold for a meter on a day: those of its own measured heat, or else those of its carrier.
+
+        With a measured heat [kJ] kwh = heat / 3600, kgce = heat / 29307.6, and carbon dioxide follows the heat where
+        the catalogue's factor is one of heat.
+
+        Args:
+            places: at least facility, meter, carrier, division (GB/T 2260) and day.
+
+        Returns:
+            The rows of `places` in their order, with kwh_per_unit [kWh], kgce_per_unit [kgce], kg_co2_per_unit [kg CO2]
+            and factor_version, which names the measured heat.
+        """
+        key = ["facility", "meter", "day"]
+        holding = places.select(key).join(self.measured, on=["facility", "meter"])
+        holding = holding.filter(pl.col("day").is_between("heat_from", "heat_to")).drop("heat_from", "heat_to")
+        own, measured = pl.col("ncv_kj"), pl.col("ncv_kj").is_not_null()
+        by_heat = measured & pl.col("kg_co2_per_kj").is_not_null()
+        return (
+            self._added(places)
+            .join(holding, on=key, how="left", maintain_order="left")
+            .with_columns(
+                kwh_per_unit=pl.when(measured).then(own / KJ_PER_KWH).otherwise("kwh_per_unit"),
+                kgce_per_unit=pl.when(measured).then(own / KJ_PER_KGCE).otherwise("kgce_per_unit"),
+                kg_co2_per_unit=pl.when(by_heat).then(own * pl.col("kg_co2_per_kj")).otherwise("kg_co2_per_unit"),
+                factor_version=pl.when(measured)
+                .then(pl.lit(f"{self.version}+") + pl.col("heat"))
+                .otherwise(pl.lit(self.version)),
+            )
+            .drop("ncv_kj", "heat", "kg_co2_per_kj")
+        )
 
     def add_to(self, places: pl.DataFrame) -> pl.DataFrame:
         """
@@ -165,21 +129,13 @@ class Factors:
             The rows of `places` in their order, with kwh_per_unit [kWh], kgce_per_unit [kgce] and kg_co2_per_unit
             [kg CO2] of the carrier's canonical unit; null where no factor holds.
         """
+        return self._added(places).drop("kg_co2_per_kj")
+
+    def _added(self, places: pl.DataFrame) -> pl.DataFrame:
         key = ["carrier", "division", "day"]
         wanted = places.select(key).unique(maintain_order=True)
         for table in (self._coal_equivalents, self._emissions):
-            holding = (
-                wanted.select(key)
-                .join(table, on="carrier")
-                .filter(
-                    pl.col("division").str.starts_with(pl.col("region")),
-                    pl.col("day") >= pl.col("valid_from"),
-                    pl.col("day") <= pl.col("valid_to"),
-                )
-                .sort(pl.col("region").str.len_chars(), "valid_from")
-                .unique(key, keep="last")
-                .drop("region", "valid_from", "valid_to")
-            )
+            holding = _holding(wanted.select(key).join(table, on="carrier"), key)
             wanted = wanted.join(holding, on=key, how="left")
         return places.join(wanted, on=key, how="left", maintain_order="left")
 
@@ -190,12 +146,56 @@ class Factors:
         Args:
             amount: the column of ENERGY in question, kgce or kg_co2; no other rests on a factor of law.
         """
-        rows: dict[str, Sequence[_Row]] = {"kgce": self.coal_equivalents, "kg_co2": self.emissions}
+        rows: dict[str, Sequence[Row]] = {
+            "kgce": self.coal_equivalents,
+            SOURCE: tuple(row for row in self.coal_equivalents if row.carrier != "electricity"),
+            "kg_co2": self.emissions,
+        }
         return {
             row.carrier: row.confidence
             for row in sorted(rows.get(amount, ()), key=lambda row: _SUREST_FIRST.index(row.confidence))
-            if row.confidence not in VERIFIED and row.carrier not in self.confirmed
+            if self._doubt(row)
         }
+
+    def _doubt(self, row: Row) -> Confidence | None:
+        """Confidence of a row that is neither verified nor confirmed."""
+        return None if row.confidence in VERIFIED or row.carrier in self.confirmed else row.confidence
+
+    @property
+    def source_limits(self) -> list[str]:
+        """The rows of the limit catalogue whose standard values electricity at a source equivalent of its own."""
+        return [limit for row in self.source_equivalents for limit in row.limits]
+
+    def source_of_places(self, places: pl.DataFrame) -> pl.DataFrame:
+        """
+        Add the source equivalent (等价值) of electricity that holds in a division on a day.
+
+        Args:
+            places: at least division (GB/T 2260), day and limit (a row of the limit catalogue, empty for no product).
+
+        Returns:
+            The rows of `places` in their order, with source_kgce [kgce/kWh], null where none holds, and source_doubt,
+            its confidence where it is neither verified nor confirmed.
+        """
+        table = pl.DataFrame(
+            [
+                (limit, row.region, row.valid_from, row.valid_to or date.max, row.kgce, self._doubt(row))
+                for row in self.source_equivalents
+                for limit in row.limits or ("",)
+            ],
+            schema={
+                "limit": pl.String,
+                "region": pl.String,
+                "valid_from": pl.Date,
+                "valid_to": pl.Date,
+                "source_kgce": pl.Float64,
+                "source_doubt": pl.String,
+            },
+            orient="row",
+        )
+        key = ["limit", "division", "day"]
+        holding = places.select(key).unique().join(table, on="limit")
+        return places.join(_holding(holding, key), on=key, how="left", maintain_order="left")
 
     @cached_property
     def _coal_equivalents(self) -> pl.DataFrame:
@@ -204,7 +204,8 @@ class Factors:
 
     @cached_property
     def _emissions(self) -> pl.DataFrame:
-        return _frame([(row, row.region, row.kg_co2_per_unit) for row in self.emissions], "kg_co2_per_unit")
+        rows = [(row, row.region, row.kg_co2_per_unit, row.kg_co2_per_kj) for row in self.emissions]
+        return _frame(rows, "kg_co2_per_unit", "kg_co2_per_kj")
 
 
 def load(confirmed: Collection[str] = (), *, folder: Traversable = _FOLDER) -> Factors:
@@ -231,27 +232,48 @@ def load(confirmed: Collection[str] = (), *, folder: Traversable = _FOLDER) -> F
         except ValueError as error:
             problems.append(Problem(file.name, str(error), "a readable TOML file in UTF-8"))
     coal_equivalents = tuple(row for file in read for row in file.coal_equivalent)
+    source_equivalents = tuple(row for file in read for row in file.source_equivalent)
     emissions = tuple(row for file in read for row in file.emissions)
-    problems += _twice(coal_equivalents, emissions)
+    problems += _twice(coal_equivalents, source_equivalents, emissions)
     problems += [
         Problem("settings: confirmed", repr(f"factor:{name}"), f"factor: and one of {', '.join(CARRIERS)}")
         for name in sorted(set(confirmed) - set(CARRIERS))
     ]
     if problems or not read:
         raise ConfigurationError(problems or [Problem(str(folder), "no file", "the TOML files of the factors")])
-    newest = max(row.valid_from for row in (*coal_equivalents, *emissions))
+    newest = max(row.valid_from for row in (*coal_equivalents, *source_equivalents, *emissions))
     version = f"{newest}-{digest.hexdigest()[:12]}"
-    return Factors(coal_equivalents, emissions, version, frozenset(confirmed))
+    return Factors(coal_equivalents, source_equivalents, emissions, version, frozenset(confirmed))
 
 
-def _twice(coal_equivalents: Collection[CoalEquivalent], emissions: Collection[Emission]) -> list[Problem]:
+def _twice(
+    coal_equivalents: Collection[CoalEquivalent],
+    source_equivalents: Collection[SourceEquivalent],
+    emissions: Collection[Emission],
+) -> list[Problem]:
     """Find factors that begin on the same day for the same carrier and region: which one holds would be a guess."""
     names = Counter([f"coal equivalent of {row.carrier} from {row.valid_from}" for row in coal_equivalents])
+    for row in source_equivalents:
+        what = f"from {row.valid_from}"
+        names.update(f"source equivalent for {limit} {what}" for limit in row.limits or [f"region {row.region!r}"])
     names.update(f"CO2 of {row.carrier} in region {row.region!r} from {row.valid_from}" for row in emissions)
     return [Problem(name, f"{times} rows", "one row") for name, times in names.items() if times > 1]
 
 
-def _frame(rows: Iterable[tuple[_Row, str, *tuple[float | None, ...]]], *figures: str) -> pl.DataFrame:
+def _holding(found: pl.DataFrame, key: list[str]) -> pl.DataFrame:
+    """Keep of the factors found for each place the one that holds: of the longest region, then the newest."""
+    return (
+        found.filter(
+            pl.col("division").str.starts_with(pl.col("region")),
+            pl.col("day").is_between("valid_from", "valid_to"),
+        )
+        .sort(pl.col("region").str.len_chars(), "valid_from")
+        .unique(key, keep="last")
+        .drop("region", "valid_from", "valid_to")
+    )
+
+
+def _frame(rows: Iterable[tuple[Row, str, *tuple[float | None, ...]]], *figures: str) -> pl.DataFrame:
     """Frame to join with: carrier, valid_from, valid_to (open: the last day there is), region, then the figures."""
     return pl.DataFrame(
         [(row.carrier, row.valid_from, row.valid_to or date.max, *values) for row, *values in rows],

@@ -13,10 +13,13 @@ from collections.abc import Iterator
 import polars as pl
 
 from rules.catalogue import Catalogue
-from rules.model import VERDICTS, Rule, Scope
+from rules.model import VERDICTS, Limit, Rule, Scope
 
 # relative to the limit: what is left of a sum of floats, far below the last digit of any meter
 _NOISE = 1e-9
+
+# a limit in kilograms of oil equivalent is compared in coal equivalent: 1 kgoe = 1.4286 kgce (GB 30251-2024 appendix A)
+_OIL, _COAL, _KGCE_PER_KGOE = "kgoe/", "kgce/", 1.4286
 
 _FACTS = ("facility", "timezone", "kind", "division", "key_energy_user", "scale", "hub_node", "approved")
 
@@ -88,10 +91,8 @@ def _limits(catalogue: Catalogue) -> pl.DataFrame:
             limit.code,
             limit.standard,
             limit.indicator,
-            limit.unit,
-            limit.level1,
-            limit.level2,
-            limit.level3,
+            limit.unit.replace(_OIL, _COAL),
+            *(_in_coal(limit, level) for level in (limit.level1, limit.level2, limit.level3)),
             limit.valid_from,
             limit.valid_to,
             limit.valid_from is not None or limit.code in catalogue.confirmed,
@@ -100,6 +101,10 @@ def _limits(catalogue: Catalogue) -> pl.DataFrame:
         for limit in catalogue.limits.values()
     ]
     return pl.DataFrame(rows, schema=_LIMITS, orient="row")
+
+
+def _in_coal(limit: Limit, level: float | None) -> float | None:
+    return None if level is None else level * (_KGCE_PER_KGOE if limit.unit.startswith(_OIL) else 1.0)
 
 
 def _own_limit(rule: Rule, rows: pl.DataFrame) -> pl.DataFrame:

@@ -26,7 +26,7 @@ from pydantic_core import PydanticCustomError
 from ingest.errors import ConfigurationError, Problem
 from ingest.model import Strict
 from ingest.registry import problems_of
-from ingest.registry.facility import Identifier, Line, MeterId, UnitName
+from ingest.registry.types import Identifier, Line, MeterId, UnitName
 
 
 def _wanted(sentence: str) -> PydanticCustomError:

@@ -22,8 +22,10 @@ from pydantic import ValidationError
 
 from ingest.carriers import to_canonical
 from ingest.errors import ConfigurationError, Problem
-from ingest.registry.facility import Budget, Contact, DataCentre, Exchange, Facility, Gateway, Meter, Name, Product
+from ingest.registry import frames
+from ingest.registry.facility import Budget, Contact, DataCentre, Exchange, Facility, Gateway, Meter, Product
 from ingest.registry.problems import problems_of
+from ingest.registry.types import Name
 from ingest.schema import TIME
 
 __all__ = [
@@ -103,6 +105,45 @@ class Registry:
         return pl.DataFrame(
             [_facts_row(facility) for facility in self.facilities.values()], schema=_FACTS, orient="row"
         )
+
+    @cached_property
+    def tree(self) -> pl.DataFrame:
+        """
+        One row a meter, virtual ones too: what is counted together, and what stands below what.
+
+        Returns:
+            facility, meter, carrier, role, parent, scope, valid_from (UTC; of a virtual meter that of its latest part),
+            timezone, period, renewable, class [%], class_assumed (the registry names none), virtual, above (the meters
+            it is counted in: its parent and the virtual meters that add it; of a virtual meter the parents of what it
+            adds), subtracted (the meters a virtual meter subtracts).
+        """
+        return frames.tree(self.facilities.values(), self.meters, self.virtual_parts)
+
+    @cached_property
+    def virtual_parts(self) -> pl.DataFrame:
+        """One row a virtual meter and meter behind it: facility, virtual, meter, times (1 added, -1 subtracted)."""
+        return frames.virtual_parts(self.facilities.values())
+
+    @cached_property
+    def calorific(self) -> pl.DataFrame:
+        """
+        What this registry knows of the heat of a meter's carrier, measured or by enthalpy.
+
+        Returns:
+            facility, meter, ncv_kj [kJ a canonical unit], heat_from, heat_to (both included), heat (what it is, in one
+            word: it stands in the factor version of every figure that rests on it).
+        """
+        return frames.calorific(self.facilities.values())
+
+    @cached_property
+    def source_equivalents(self) -> pl.DataFrame:
+        """Source equivalents (等价值) of electricity: facility, kgce [kgce/kWh], valid_from, valid_to (included)."""
+        return frames.source_equivalents(self.facilities.values())
+
+    @cached_property
+    def green_power(self) -> pl.DataFrame:
+        """Green power: facility, kwh [kWh], start, end (UTC, half-open), certificate."""
+        return frames.green_power(self.facilities.values())
 
     def by_zone(self) -> dict[ZoneInfo, list[str]]:
         """Return the time zones, and the ids of the facilities in each."""

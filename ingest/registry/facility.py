@@ -6,12 +6,10 @@ against each other; a fault of one never hides those of another, so a person men
 """
 
 import re
-from collections.abc import Sequence
 from datetime import date, timedelta
-from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -25,77 +23,29 @@ from pydantic import (
 )
 
 from ingest.carriers import CARRIERS, to_canonical
-from ingest.model import Strict, Text
+from ingest.model import Strict
 from ingest.registry.fits import fits, tree
 from ingest.registry.rows import rows, together, wanted
+from ingest.registry.sums import overlapping, sums
+from ingest.registry.types import (
+    Count,
+    Email,
+    Identifier,
+    Line,
+    MeterId,
+    Name,
+    Positive,
+    Tag,
+    UnitName,
+    credit_code,
+    duration,
+    one_of,
+    text,
+    zone_name,
+)
+from ingest.registry.valued import Calorific, GreenPower, Role, SourceEquivalent, Virtual
+from ingest.steam import FEED_WATER_C, saturation
 from ingest.units import UNITS
-
-_USCC_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
-_SPANS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def _text(pattern: str, sentence: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if re.fullmatch(pattern, text) is None:
-            raise wanted(sentence)
-        return text
-
-    return AfterValidator(check)
-
-
-def _one_of(names: Sequence[str]) -> AfterValidator:
-    def check(name: str) -> str:
-        if name not in names:
-            raise wanted(f"one of {', '.join(names)}")
-        return name
-
-    return AfterValidator(check)
-
-
-def _uscc(code: str) -> str:
-    """GB 32100: 17 characters weighted by 3^i mod 31, the 18th makes the sum divisible by 31."""
-    if re.fullmatch(rf"[{_USCC_ALPHABET}]{{18}}", code) is None:
-        raise wanted("18 characters, digits and capitals without I, O, S, V, Z (GB 32100)")
-    weighted = sum(_USCC_ALPHABET.index(character) * pow(3, i, 31) for i, character in enumerate(code[:17]))
-    check = _USCC_ALPHABET[-weighted % 31]
-    if check != code[17]:
-        raise wanted(f"the check digit {check} at the end (GB 32100)")
-    return code
-
-
-# the list of zones is read from disk at every call
-_timezones = cache(available_timezones)
-
-
-def _timezone(name: str) -> str:
-    if name not in _timezones():
-        raise wanted("an IANA time zone, e.g. Asia/Shanghai")
-    return name
-
-
-def _duration(text: object) -> timedelta:
-    match = re.fullmatch(r"([1-9][0-9]{0,4})([smhd])", text) if isinstance(text, str) else None
-    span = timedelta(**{_SPANS[match[2]]: int(match[1])}) if match else timedelta.max
-    if span > timedelta(days=1):
-        raise wanted("a whole number and s, m, h or d, at most 1d, e.g. 15m")
-    return span
-
-
-Identifier = Annotated[str, _text(r"[a-z0-9-]{1,64}", "1 to 64 of a-z, 0-9 and -")]
-MeterId = Annotated[str, _text(r"[A-Za-z0-9._-]{1,64}", "1 to 64 letters a-z or A-Z, digits, '.', '_' and '-'")]
-Line = Annotated[str, _text(r"(?=.*\S)[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,200}", "one line of 1 to 200 characters")]
-Tag = Annotated[str, _text(r"[^\x00-\x20\x7f-\x9f]{0,64}", "at most 64 characters without blanks")]
-Email = Annotated[str, _text(r"[^@\s<>,;:\"\x00-\x1f]{1,64}@[^@\s<>,;:\"\x00-\x1f]{1,189}", "one e-mail address")]
-UnitName = Annotated[str, _one_of(list(UNITS))]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class Name(Text):
-    """A name in both languages of the product."""
-
-    zh: Line
-    en: Line
 
 
 class DataCentre(Strict):
@@ -142,20 +92,25 @@ class Meter(Strict):
     """A meter (计量器具): what it measures, how its values are to be read, what one step can be."""
 
     id: MeterId
-    carrier: Annotated[str, _one_of(list(CARRIERS))]
-    role: Literal[
-        "total", "it", "cooling", "power_distribution", "lighting", "process", "building", "generation", "export"
-    ]
+    carrier: Annotated[str, one_of(list(CARRIERS))]
+    role: Role
     unit: UnitName
     kind: Literal["register", "interval", "power"]
-    period: Annotated[timedelta, BeforeValidator(_duration)]
+    period: Annotated[timedelta, BeforeValidator(duration)]
     stamp: Literal["start", "end"] = "end"
     multiplier: Positive = 1.0
     digits: Annotated[int, Field(ge=1, le=12)] | None = None
     rated_kw: Positive | None = None
-    parent: Annotated[str, _text(r"[A-Za-z0-9._-]{0,64}", "the id of a meter, or nothing")] = ""
+    parent: Annotated[str, text(r"[A-Za-z0-9._-]{0,64}", "the id of a meter, or nothing")] = ""
     scope: Tag = ""
-    code: Annotated[str, _text("[0-9]{16}", "the 16 digits of a data item (采集数据项编码)")] | None = None
+    accuracy: Annotated[str, text(r"(0\.[1-9]\d?|[1-5](\.\d)?)S?", 'an accuracy class like "0.5S", "1" or "2.5"')] = (
+        Field("", alias="class", validate_default=False)
+    )
+    renewable: bool = False
+    pressure_mpa: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
+    temperature_c: Annotated[float, Field(gt=0, le=800, allow_inf_nan=False)] | None = None
+    feed_water_c: Annotated[float, Field(ge=0, le=350, allow_inf_nan=False)] = FEED_WATER_C
+    code: Annotated[str, text("[0-9]{16}", "the 16 digits of a data item (采集数据项编码)")] | None = None
     valid_from: date
     exchange: Annotated[tuple[Exchange, ...], Field(strict=False), rows("at")] = ()
 
@@ -176,6 +131,26 @@ class Meter(Strict):
         if unit and (kind == "power") != (UNITS[unit].dimension == "power"):
             raise wanted(f"{'register or interval' if kind == 'power' else 'power'}, because the unit is {unit}")
         return kind
+
+    @field_validator("renewable")
+    @classmethod
+    def _generates(cls, renewable: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic calls it so
+        if renewable and info.data.get("role", "generation") != "generation":
+            raise wanted("this key on a meter of role generation only")
+        return renewable
+
+    @field_validator("pressure_mpa", "temperature_c", "feed_water_c")
+    @classmethod
+    def _is_of_steam(cls, value: float | None, info: ValidationInfo) -> float | None:
+        given = value not in (None, FEED_WATER_C)
+        if given and info.data.get("carrier", "steam") != "steam":
+            raise wanted("this key on a meter of steam only")
+        if given and info.field_name != "pressure_mpa" and info.data.get("pressure_mpa", 1.0) is None:
+            raise wanted("this key beside pressure_mpa only")
+        pressure = info.data.get("pressure_mpa")
+        if info.field_name == "temperature_c" and value and pressure and value < (boiling := saturation(pressure)):
+            raise wanted(f"steam: at {pressure:g} MPa water boils at {boiling:.1f} degrees C; saturated: leave it out")
+        return value
 
     @field_validator("digits", "exchange")
     @classmethod
@@ -270,10 +245,10 @@ class Facility(Strict):
     id: Identifier
     name: Name
     kind: Literal["industrial", "data_centre", "public_building", "public_institution", "power_plant"]
-    division: Annotated[str, _text("[0-9]{6}", "the six digits of a GB/T 2260 code")]
-    uscc: Annotated[str, AfterValidator(_uscc)] | None = None
-    industry: Annotated[str, _text("[A-T]?[0-9]{2,4}", "a GB/T 4754 code, e.g. 6450 or C30")]
-    timezone: Annotated[str, AfterValidator(_timezone)] = "Asia/Shanghai"
+    division: Annotated[str, text("[0-9]{6}", "the six digits of a GB/T 2260 code")]
+    uscc: Annotated[str, AfterValidator(credit_code)] | None = None
+    industry: Annotated[str, text("[A-T]?[0-9]{2,4}", "a GB/T 4754 code, e.g. 6450 or C30")]
+    timezone: Annotated[str, AfterValidator(zone_name)] = "Asia/Shanghai"
     language: Literal["zh", "en"] = "zh"
     key_energy_user: bool
     floor_area_m2: Positive | None = None
@@ -284,11 +259,17 @@ class Facility(Strict):
     budget: Annotated[tuple[Budget, ...], Field(strict=False), rows("year")] = ()
     meter: Annotated[tuple[Meter, ...], Field(strict=False), rows("id", tree)]
     gateway: Annotated[tuple[Gateway, ...], Field(strict=False), rows("id")] = ()
+    virtual: Annotated[tuple[Virtual, ...], Field(strict=False), rows("id")] = ()
+    calorific: Annotated[tuple[Calorific, ...], Field(strict=False), rows("carrier", overlapping, once=False)] = ()
+    source_equivalent: Annotated[
+        tuple[SourceEquivalent, ...], Field(strict=False), rows("source", overlapping, once=False)
+    ] = ()
+    green_power: Annotated[tuple[GreenPower, ...], Field(strict=False), rows("certificate")] = ()
 
     @model_validator(mode="wrap")
     @classmethod
-    def _gateways_fit_meters(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        return together(value, handler, fits(value) if isinstance(value, dict) else ())
+    def _rows_fit_meters(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        return together(value, handler, chain(fits(value), sums(value)) if isinstance(value, dict) else ())
 
     @field_validator("data_centre")
     @classmethod

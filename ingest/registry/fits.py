@@ -25,7 +25,7 @@ def tree(found: Sequence[Row]) -> Iterator[Fault]:
             continue
         if parent not in meters:
             yield Fault(at, name, parent, "the id of a meter of this facility")
-        elif name in (path := _above(meters, parent)):
+        elif name in (path := above(meters, parent)):
             circle = " > ".join([name, *path[: path.index(name) + 1]])
             yield Fault(at, name, parent, f"no circle of parents: {circle}")
         elif {of(row, "carrier"), of(meters[parent], "carrier")} <= CARRIERS.keys() and (
@@ -36,7 +36,7 @@ def tree(found: Sequence[Row]) -> Iterator[Fault]:
             )
 
 
-def _above(meters: dict[str, Row], name: str) -> list[str]:
+def above(meters: dict[str, Row], name: str) -> list[str]:
     """Return a meter and those above it, each once also where they run in a circle."""
     path: list[str] = []
     while name in meters and name not in path:

@@ -45,6 +45,7 @@ _WANTED = {
     "timezone_aware": _OFFSET,
     "literal_error": "one of {expected}",
     "tuple_type": "a list",
+    "too_short": "a list of at least {min_length}",
     "model_type": "a table of keys",
     "dict_type": "a table of keys",
 }
@@ -89,7 +90,7 @@ def _keys(model: type[BaseModel] | None, path: list[int | str]) -> list[str]:
         if isinstance(step, str):
             field = model.model_fields.get(step) if model else None
             model = next(_models(field.annotation), None) if field else None
-    return list(model.model_fields) if model else []
+    return [field.alias or name for name, field in model.model_fields.items()] if model else []
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -35,12 +35,16 @@ def wanted(sentence: str, *, name: str = "") -> PydanticCustomError:
     return PydanticCustomError("wanted", "{wanted}", {"wanted": sentence, "name": name})
 
 
-def rows(key: str, check: Check | None = None) -> WrapValidator:
-    """Check a list of tables row by row and the rows against each other, and report both; `key` names a row."""
+def rows(key: str, check: Check | None = None, *, once: bool = True) -> WrapValidator:
+    """
+    Check a list of tables row by row and the rows against each other, and report both.
+
+    `key` names a row; where it has to stand `once`, a second row with it is a fault.
+    """
 
     def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         found = rows_of(value)
-        faults = [*twice(found, key), *(check(found) if check else ())]
+        faults = [*(twice(found, key) if once else ()), *(check(found) if check else ())]
         return together(value, handler, faults, naming=lambda error: _named(error, found, key))
 
     return WrapValidator(validate)

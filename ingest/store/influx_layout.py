@@ -12,6 +12,7 @@ import polars as pl
 
 from ingest.schema import (
     ACTIVITY,
+    BALANCE,
     BREACH_EVENTS,
     COLLECTORS,
     ENERGY,
@@ -95,6 +96,7 @@ LAYOUTS: dict[str, Layout] = {
         Layout(GATEWAYS, ("collector", "facility", "gateway")),
         Layout(ENERGY, ("facility", "meter", "carrier", "interval")),
         Layout(UNATTRIBUTED, ("facility", "meter", "kind")),
+        Layout(BALANCE, ("facility", "meter", "interval")),
         Layout(INDICATORS, ("facility", "indicator", "scope", "interval")),
         Layout(BREACH_EVENTS, _BREACH_TAGS, hashes=("breach_id", "event_id")),
         Layout(NOTICES, ("channel",), hashes=("event_id", "event_id")),

@@ -2,7 +2,8 @@
 Carbon dioxide of the energy a facility used: activity data x emission factor, over the same boundary as the energy.
 
 Purchased electricity and heat count with the factor of the grid or the default of heat; what is exported is deducted.
-Energy-consuming media cause no carbon dioxide on the site and count as zero.
+Energy-consuming media and renewable generation cause no carbon dioxide on the site and count as zero. The grid factor
+is that of the place (location based); green power is an indicator of its own and never netted here.
 """
 
 from dataclasses import replace
@@ -26,6 +27,9 @@ def co2(world: World) -> pl.DataFrame:
         enterprises.
     """
     media = pl.col("kwh").is_null() & pl.col("kgce").is_not_null()
-    energy = world.energy.with_columns(kg_co2=pl.when(media).then(0.0).otherwise("kg_co2"))
+    renewable = world.meters.filter("renewable").select("facility", "meter", free=pl.lit(value=True))
+    energy = world.energy.join(renewable, on=["facility", "meter"], how="left")
+    free = media | (pl.col("free") & pl.col("quantity").is_not_null())
+    energy = energy.with_columns(kg_co2=pl.when(free).then(0.0).otherwise("kg_co2"))
     folded = at_boundary(replace(world, energy=energy), "kg_co2")
     return rows(world, folded, indicator="co2", unit=pl.lit("t CO2"), value=pl.col("numerator") / KG_PER_T)

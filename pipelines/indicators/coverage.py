@@ -22,13 +22,15 @@ def coverage(world: World) -> pl.DataFrame:
     """
     folded = fold(world, _parts(world))
     value = pl.col("numerator") / pl.col("denominator")
-    names = meters.evidence(world.meters.with_columns(scope=pl.lit(""), sign=1))
+    names = meters.evidence(world.meters.filter(~pl.col("virtual")).with_columns(scope=pl.lit(""), sign=1))
     folded = folded.with_columns(coverage=value.fill_null(0.0)).join(names, on=SUBJECT, how="left")
     return rows(world, folded, indicator="coverage", unit=pl.lit("1"), value=value)
 
 
 def _parts(world: World) -> pl.DataFrame:
-    due = world.meters.select("facility", "meter", "valid_from").join(world.parts, how="cross")
+    due = (
+        world.meters.filter(~pl.col("virtual")).select("facility", "meter", "valid_from").join(world.parts, how="cross")
+    )
     valid = (pl.col("part_end") - pl.max_horizontal("valid_from", "part_start")) / _HOUR
     energy = world.energy.select("facility", "meter", "coverage", "factor_version", part="interval", part_start="start")
     covered = (pl.col("coverage").fill_null(0.0) * (LENGTH / _HOUR)).clip(upper_bound=pl.col("valid"))

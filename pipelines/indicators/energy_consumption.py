@@ -3,20 +3,25 @@ Comprehensive energy consumption (综合能耗) of a facility: what it used, of 
 
     E = sum of quantity x k over everything that crosses the boundary, less what is exported (GB/T 2589-2020 chapter 5)
 
-Own generation is not added to what is bought. Energy-consuming media (耗能工质) count where the boundary meters them.
+Own generation is not added to what is bought, but for renewable generation, which nothing else counts.
+Energy-consuming media (耗能工质) count where the boundary meters them.
 """
 
 import polars as pl
 
 from pipelines.indicators import meters
-from pipelines.indicators.parts import SUBJECT, World, amount, fold, rows, total
+from pipelines.indicators.parts import EQUIVALENT, SUBJECT, Basis, World, amount, fold, rows, total
 
 KG_PER_T = 1000.0
 
 
-def energy_consumption(world: World) -> pl.DataFrame:
+def energy_consumption(world: World, basis: Basis = EQUIVALENT) -> pl.DataFrame:
     """
     Compute the comprehensive energy consumption of every facility. [tce]
+
+    Args:
+        world: what there is.
+        basis: electricity at its calorific equivalent (当量值) or its source equivalent (等价值).
 
     Returns:
         INDICATORS rows; numerator: the same in kgce. Not assessable where a meter of the boundary is missing or a
@@ -26,8 +31,8 @@ def energy_consumption(world: World) -> pl.DataFrame:
         GB/T 2589-2020, General rules for calculation of the comprehensive energy consumption, chapter 5.
     """
     value = pl.col("numerator") / KG_PER_T
-    folded = at_boundary(world, "kgce")
-    return rows(world, folded, indicator="energy_consumption", unit=pl.lit("tce"), value=value)
+    folded = at_boundary(world, basis.column)
+    return rows(world, folded, indicator=basis.code("energy_consumption"), unit=pl.lit("tce"), value=value)
 
 
 def at_boundary(world: World, column: str) -> pl.DataFrame:

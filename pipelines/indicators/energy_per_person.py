@@ -3,12 +3,16 @@
 import polars as pl
 
 from pipelines.indicators.energy_consumption import at_boundary
-from pipelines.indicators.parts import World, rows
+from pipelines.indicators.parts import EQUIVALENT, Basis, World, rows
 
 
-def energy_per_person(world: World) -> pl.DataFrame:
+def energy_per_person(world: World, basis: Basis = EQUIVALENT) -> pl.DataFrame:
     """
     Compute the comprehensive energy consumption by energy-using person (用能人数, not staff alone). [kgce/person]
+
+    Args:
+        world: what there is.
+        basis: electricity at its calorific equivalent (当量值) or its source equivalent (等价值).
 
     Returns:
         INDICATORS rows; numerator: energy of the period [kgce], denominator: persons. A year's figure is that of
@@ -18,6 +22,6 @@ def energy_per_person(world: World) -> pl.DataFrame:
         Statistics of energy consumption of public institutions (公共机构能源资源消费统计制度).
     """
     persons = world.facts.select("facility", "persons").drop_nulls()
-    folded = at_boundary(world, "kgce").join(persons, on="facility").with_columns(denominator="persons")
+    folded = at_boundary(world, basis.column).join(persons, on="facility").with_columns(denominator="persons")
     value = pl.col("numerator") / pl.col("denominator")
-    return rows(world, folded, indicator="energy_per_person", unit=pl.lit("kgce/person"), value=value)
+    return rows(world, folded, indicator=basis.code("energy_per_person"), unit=pl.lit("kgce/person"), value=value)

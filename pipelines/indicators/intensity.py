@@ -10,15 +10,32 @@ only, it is that of the facility's boundary.
 import polars as pl
 
 from pipelines.indicators import meters
-from pipelines.indicators.parts import LENGTH, PART, SUBJECT, World, amount, fold, ratio, rows
+from pipelines.indicators.parts import (
+    EQUIVALENT,
+    LENGTH,
+    PART,
+    SOURCE_ELECTRICITY,
+    SUBJECT,
+    Basis,
+    World,
+    amount,
+    fold,
+    ratio,
+    rows,
+)
 from pipelines.registers import RATIOS
 
 _SHORT = 1e-9
 
 
-def intensity(world: World) -> pl.DataFrame:
+def intensity(world: World, basis: Basis = EQUIVALENT) -> pl.DataFrame:
     """
     Compute the energy of every product by its output. [kgce/unit of the product]
+
+    Args:
+        world: what there is.
+        basis: electricity at its calorific equivalent (当量值), of every product; or at its source equivalent (等价值),
+            of the products whose limit standard sets one (GB 30251).
 
     Returns:
         INDICATORS rows with the product as scope; numerator: energy [kgce], denominator: output. An output whose
@@ -28,10 +45,12 @@ def intensity(world: World) -> pl.DataFrame:
     References:
         GB/T 2589-2020, chapter 5; the unit-product limit standards (单位产品能源消耗限额).
     """
-    products = world.products.select("facility", "unit", scope="product")
+    products = world.products.select("facility", "unit", "limit", scope="product")
+    if basis is SOURCE_ELECTRICITY:
+        products = products.filter(pl.col("limit").is_in(world.factors.source_limits))
     members = _members(world.meters, products)
     absent = "no meter serves the product alone, and it is not the only product of a metered boundary"
-    energy = amount(world, products, members=members, column="kgce", absent=absent)
+    energy = amount(world, products, members=members, column=basis.column, absent=absent)
     named = products.join(meters.evidence(members), on=SUBJECT, how="left").with_columns(
         meters=pl.col("meters").fill_null("none") + " / " + pl.col("scope")
     )
@@ -39,7 +58,7 @@ def intensity(world: World) -> pl.DataFrame:
     return rows(
         world,
         folded,
-        indicator="intensity",
+        indicator=basis.code("intensity"),
         unit="kgce/" + pl.col("unit"),
         value=pl.col("numerator") / pl.col("denominator"),
         refusals=[(pl.col("denominator") <= 0, pl.format("the output of {} is {}", "scope", "denominator"))],
@@ -49,7 +68,7 @@ def intensity(world: World) -> pl.DataFrame:
 def _members(every: pl.DataFrame, products: pl.DataFrame) -> pl.DataFrame:
     serving = meters.of_scope(every).join(products, on=SUBJECT, how="semi")
     only = products.filter(pl.len().over("facility") == 1).join(serving, on=SUBJECT, how="anti")
-    whole = meters.boundary(every).drop("scope").join(only.drop("unit"), on="facility")
+    whole = meters.boundary(every).drop("scope").join(only.select(SUBJECT), on="facility")
     return pl.concat([serving, whole.select(serving.columns)])
 
 

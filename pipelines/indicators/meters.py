@@ -1,7 +1,9 @@
 """
 Which meters an indicator rests on: rows of facility, scope, meter and sign (1 adds, -1 is deducted).
 
-A meter below another meter of the same set would be counted twice, so only the topmost meters of a set are taken.
+A meter below another meter of the same set would be counted twice, so only the topmost meters of a set are taken. In a
+set, a virtual meter stands in the place of the meters it adds and of all below them; where one of them stands below
+another meter of the set, the virtual meter is left out. What it subtracts is not deducted again.
 """
 
 import polars as pl
@@ -13,12 +15,20 @@ _MEMBER = ["facility", "scope", "meter", "sign"]
 
 def boundary(meters: pl.DataFrame) -> pl.DataFrame:
     """
-    Return the meters on the facility's boundary: role total without a parent, less exports.
+    Return the meters on the facility's boundary: role total without a parent and renewable generation, less exports.
 
-    Own generation is left out: it is not bought, and what of it is used stands behind the boundary already.
+    Other own generation (from waste heat, a boiler, an engine) is left out: what it is made of is counted already.
+    Renewable generation enters the site at its meter, for nothing else counts it.
     """
-    mains = meters.filter(pl.col("role") == "total", pl.col("parent") == "")
-    return _members(mains, topmost(meters.filter(pl.col("role") == "export"), meters), scope=pl.lit(""))
+    key = ["facility", "meter"]
+    mains = topmost(meters.filter(pl.col("role") == "total", pl.col("parent") == ""), meters)
+    renewable = topmost(meters.filter("renewable"), meters)
+    exports = topmost(meters.filter(pl.col("role") == "export"), meters)
+    sums = mains.filter("virtual").select("facility", above="meter")
+    added = renewable.explode("above").join(sums, on=["facility", "above"], how="semi")
+    subtracted = mains.select("facility", meter="subtracted").explode("meter")
+    entering = pl.concat([mains, renewable.join(added, on=key, how="anti")])
+    return _members(entering, exports.join(subtracted, on=key, how="anti"), scope=pl.lit(""))
 
 
 def of_role(meters: pl.DataFrame, role: str) -> pl.DataFrame:
@@ -36,17 +46,18 @@ def of_scope(meters: pl.DataFrame) -> pl.DataFrame:
 
 def topmost(own: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
     """Leave out the meters that stand below another meter of `own` with the same scope, however far below."""
-    parents = meters.select("facility", "meter", above="parent")
+    steps = meters.select("facility", "meter", "above").explode("above").drop_nulls("above")
     named = own.select("facility", "scope", above="meter")
-    climbing = own.select("facility", "scope", "meter", above="parent").filter(pl.col("above") != "")
-    below = climbing.clear()
+    climbing = own.select("facility", "scope", "meter").join(steps, on=["facility", "meter"])
+    below = passed = climbing.clear()
     while not climbing.is_empty():
         below = pl.concat([below, climbing.join(named, on=["facility", "scope", "above"], how="semi")])
+        passed = pl.concat([passed, climbing])
         climbing = (
-            climbing.rename({"above": "passed"})
-            .join(parents, left_on=["facility", "passed"], right_on=["facility", "meter"])
-            .filter(pl.col("above") != "")
-            .drop("passed")
+            climbing.join(steps, left_on=["facility", "above"], right_on=["facility", "meter"], suffix="_next")
+            .select("facility", "scope", "meter", above="above_next")
+            .unique()
+            .join(passed, on=["facility", "scope", "meter", "above"], how="anti")
         )
     return own.join(below, on=["facility", "scope", "meter"], how="anti")
 

@@ -18,7 +18,9 @@ import polars as pl
 from ingest.model import Period
 from ingest.schema import INDICATORS, TIME
 from pipelines import periods
-from pipelines.factors import Factors
+from pipelines.factors import SOURCE, Factors
+
+_UNVALUED = {SOURCE: "no source equivalent (等价值) is known for the carrier of "}
 
 SUBJECT = ["facility", "scope"]
 PART = ["part", "part_start", "part_end"]
@@ -27,13 +29,29 @@ LENGTH = pl.col("part_end") - pl.col("part_start")
 _PERIOD = ["interval", "start", "end"]
 
 
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """How electricity counts in coal equivalent: the column to add up, and what is added to an indicator's code."""
+
+    column: str
+    suffix: str
+
+    def code(self, indicator: str) -> str:
+        """Code of an indicator on this basis."""
+        return indicator + self.suffix
+
+
+EQUIVALENT = Basis("kgce", "")
+SOURCE_ELECTRICITY = Basis(SOURCE, "_source_electricity")
+
+
 @dataclass(frozen=True)
 class World:
     """
     What the indicators of the facilities of one zone stand on.
 
     `energy` are ENERGY rows of 1d and 1mo, `activity` ACTIVITY rows, `wanted` is as `wanted_parts` returns it,
-    `factors` is the factor catalogue; the rest are the frames of the registry.
+    `factors` is the factor catalogue, `meters` is `Registry.tree`; the rest are the frames of the registry.
     """
 
     energy: pl.DataFrame
@@ -43,6 +61,8 @@ class World:
     activity: pl.DataFrame
     wanted: pl.DataFrame
     factors: Factors
+    source_equivalents: pl.DataFrame
+    green_power: pl.DataFrame
 
     @cached_property
     def parts(self) -> pl.DataFrame:
@@ -68,9 +88,9 @@ def amount(world: World, subjects: pl.DataFrame, *, members: pl.DataFrame, colum
 
     Args:
         world: what there is.
-        subjects: facility, scope.
+        subjects: facility, scope; limit too where the column is SOURCE and the subject a product.
         members: facility, scope, meter, sign (1 or -1).
-        column: the column of ENERGY to add up.
+        column: the column of ENERGY to add up, or SOURCE: kgce with electricity at its source equivalent (等价值).
         absent: what to say of a subject without a meter that is valid in the part.
 
     Returns:
@@ -80,18 +100,21 @@ def amount(world: World, subjects: pl.DataFrame, *, members: pl.DataFrame, colum
     """
     energy = world.energy.select(
         *("facility", "meter", "quantity", "coverage", "factor_version"),
-        value=pl.col(column),
+        "kwh",
+        value=pl.col("kgce" if column == SOURCE else column),
         part="interval",
         part_start="start",
     )
     doubts = {carrier: f"{carrier} ({sure})" for carrier, sure in world.factors.unverified(column).items()}
     known = world.meters.select(
-        *("facility", "meter", "valid_from"),
+        *("facility", "meter", "carrier", "valid_from"),
         doubt=pl.col("carrier").replace_strict(doubts, default=None, return_dtype=pl.String),
     )
     due = members.join(known, on=["facility", "meter"])
     due = due.join(world.parts, how="cross").filter(pl.col("valid_from") < pl.col("part_end"))
     found = due.join(energy, on=["facility", "meter", "part", "part_start"], how="left").sort(*PART, "meter")
+    if column == SOURCE:
+        found = _at_source(world, found, subjects)
     valid = (pl.col("part_end") - pl.max_horizontal("valid_from", "part_start")) / LENGTH
     silent = pl.col("quantity").is_null()
     unvalued = pl.col("value").is_null()
@@ -101,7 +124,10 @@ def amount(world: World, subjects: pl.DataFrame, *, members: pl.DataFrame, colum
         reason=pl.when(silent.any())
         .then(pl.lit("no energy from ") + pl.col("meter").filter(silent).str.join(", "))
         .when(unvalued.any())
-        .then(pl.lit("no factor for the carrier of ") + pl.col("meter").filter(unvalued).str.join(", "))
+        .then(
+            pl.lit(_UNVALUED.get(column, "no factor for the carrier of "))
+            + pl.col("meter").filter(unvalued).str.join(", ")
+        )
         .otherwise(pl.lit("")),
         versions=pl.col("factor_version").drop_nulls().unique(),
         doubts=pl.col("doubt").drop_nulls().unique(),
@@ -109,6 +135,48 @@ def amount(world: World, subjects: pl.DataFrame, *, members: pl.DataFrame, colum
     every = subjects.select(SUBJECT).join(world.parts, how="cross")
     return every.join(amounts, on=[*SUBJECT, *PART], how="left").with_columns(
         pl.col("reason").fill_null(absent), pl.col("coverage").fill_null(0.0)
+    )
+
+
+def _at_source(world: World, found: pl.DataFrame, subjects: pl.DataFrame) -> pl.DataFrame:
+    """
+    Value electricity at the source equivalent of the subject, and name it in the version and its doubt.
+
+    A limit standard's own goes for its products, else that of the registry, else that of the division. Heat and steam
+    have none in any source that is verified.
+    """
+    limit = pl.col("limit") if "limit" in subjects.columns else pl.lit("")
+    zone = world.facts["timezone"][0]
+    places = (
+        subjects.select(*SUBJECT, limit=limit)
+        .join(world.facts.select("facility", "division"), on="facility")
+        .join(world.parts.select("part", "part_start"), how="cross")
+        .with_columns(day=pl.col("part_start").dt.convert_time_zone(zone).dt.date())
+    )
+    key = ["facility", "day"]
+    own = places.filter(pl.col("limit") == "").select(key).unique().join(world.source_equivalents, on="facility")
+    own = own.filter(pl.col("day").is_between("valid_from", "valid_to")).select(*key, own_kgce="kgce", limit=pl.lit(""))
+    factor = pl.coalesce("own_kgce", "source_kgce")
+    valued = (
+        world.factors.source_of_places(places)
+        .join(own, on=[*key, "limit"], how="left")
+        .select(
+            *(*SUBJECT, "part", "part_start"),
+            factor=factor,
+            source=pl.format("electricity={}kgce/kWh", factor),
+            doubted=pl.when(pl.col("own_kgce").is_null()).then(pl.format("electricity ({})", "source_doubt")),
+        )
+    )
+    electric = pl.col("carrier") == "electricity"
+    return found.join(valued, on=[*SUBJECT, "part", "part_start"], how="left", maintain_order="left").with_columns(
+        value=pl.when(electric)
+        .then(pl.col("kwh") * pl.col("factor"))
+        .when(~pl.col("carrier").is_in(["heat", "steam"]))
+        .then("value"),
+        doubt=pl.when(electric).then("doubted").otherwise("doubt"),
+        factor_version=pl.when(electric)
+        .then(pl.col("factor_version") + "+" + pl.col("source"))
+        .otherwise("factor_version"),
     )
 
 

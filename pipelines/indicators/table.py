@@ -6,6 +6,7 @@ The one list of indicators (指标), and the function that computes them all.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -19,8 +20,9 @@ from pipelines.indicators.coverage import coverage
 from pipelines.indicators.energy_consumption import energy_consumption
 from pipelines.indicators.energy_per_area import energy_per_area
 from pipelines.indicators.energy_per_person import energy_per_person
+from pipelines.indicators.green_power import green_power
 from pipelines.indicators.intensity import intensity
-from pipelines.indicators.parts import World, wanted_parts
+from pipelines.indicators.parts import SOURCE_ELECTRICITY, World, wanted_parts
 from pipelines.indicators.pue import pue
 
 
@@ -58,6 +60,21 @@ INDICATORS: dict[str, Indicator] = {
         Indicator(
             "energy_per_person", Text(zh="人均综合能耗", en="Energy per person"), "kgce/person", energy_per_person
         ),
+        *(
+            Indicator(
+                SOURCE_ELECTRICITY.code(code),
+                Text(zh=f"{zh}(电力等价值)", en=f"{en}, electricity at its source equivalent"),
+                unit,
+                partial(function, basis=SOURCE_ELECTRICITY),
+            )
+            for code, zh, en, unit, function in (
+                ("intensity", "单位产品综合能耗", "Energy per unit of product", "kgce/unit of the product", intensity),
+                ("energy_consumption", "综合能耗", "Comprehensive energy consumption", "tce", energy_consumption),
+                ("energy_per_area", "单位建筑面积能耗", "Energy per floor area", "kgce/m2", energy_per_area),
+                ("energy_per_person", "人均综合能耗", "Energy per person", "kgce/person", energy_per_person),
+            )
+        ),
+        Indicator("green_power", Text(zh="绿电、绿证电量", en="Green power and certificates"), "kWh", green_power),
     )
 }
 
@@ -86,11 +103,13 @@ def compute(
     (zone,) = registry.facts["timezone"].unique()
     world = World(
         energy.filter(pl.col("interval").is_in(["1d", "1mo"])),
-        registry.meters,
+        registry.tree,
         registry.products,
         registry.facts,
         activity,
         wanted_parts(asked, ZoneInfo(zone)),
         factors,
+        registry.source_equivalents,
+        registry.green_power,
     )
     return pl.concat(indicator.function(world) for indicator in INDICATORS.values()).sort(ROWS.key)

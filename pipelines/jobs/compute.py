@@ -17,9 +17,9 @@ import polars as pl
 
 from ingest.model import Period
 from ingest.registry import Registry
-from ingest.schema import ACTIVITY, ENERGY, INDICATORS, UNATTRIBUTED
+from ingest.schema import ACTIVITY, BALANCE, ENERGY, INDICATORS, UNATTRIBUTED
 from ingest.store.base import Store
-from pipelines import energy, periods, registers, unattributed
+from pipelines import balance, energy, periods, registers, unattributed
 from pipelines.indicators import table
 from pipelines.jobs.context import Context, Done
 from pipelines.jobs.windows import around, cut, days_of, dirty, portions
@@ -87,14 +87,32 @@ def _days(context: Context, registry: Registry, window: Period, at: datetime) ->
     """Compute slots, hours and days, and what was attributed to none."""
     zone, names, store = _zone(registry), list(registry.facilities), context.store
     steps = registers.steps(around(store, registry.meters, window, at), registry.meters, registry.exchanges)
+    factors = context.factors.with_measured(registry.calorific)
     slots = energy.slots(steps, window)
-    quarters = energy.to_energy(slots, registry.meters, registry.facts, context.factors)
+    quarters = energy.to_energy(slots, registry.meters, registry.facts, factors)
+    quarters = pl.concat([quarters, balance.virtual(quarters, registry.tree, registry.virtual_parts)])
     hours = energy.roll_up(quarters, "1h", zone)
     fine = pl.concat([quarters, hours, energy.roll_up(hours, "1d", zone)])
     ledger = unattributed.ledger(steps, slots, registry.meters, periods.days(window, zone))
+    written = _settle(store, fine, window, intervals=["15m", "1h", "1d"], facilities=names)
+    return written + _booked(store, ledger, names, window) + _balance(store, quarters, registry, window)
+
+
+def _booked(store: Store, ledger: pl.DataFrame, names: list[str], window: Period) -> int:
+    """Write the ledger of what was attributed to no slot."""
     stored = store.read(UNATTRIBUTED.name, window, facility=names)
-    rows = store.write(UNATTRIBUTED.name, unattributed.settled(ledger, stored))
-    return rows + _settle(store, fine, window, intervals=["15m", "1h", "1d"], facilities=names)
+    return store.write(UNATTRIBUTED.name, unattributed.settled(ledger, stored))
+
+
+def _balance(store: Store, slots: pl.DataFrame, registry: Registry, window: Period) -> int:
+    """Write the balance of main and sub-meters, and withdraw stored slots that no energy supports any more."""
+    rows = balance.balances(slots, registry.tree, window)
+    stored = store.read(BALANCE.name, window, facility=list(registry.facilities)).join(rows, on=BALANCE.key, how="anti")
+    nothing = {name: pl.lit(None, pl.Float64()) for name in ("quantity", "subs", "difference", "tolerance")}
+    gone = stored.with_columns(
+        **nothing, coverage=0.0, status=pl.lit("not_assessable"), reason=pl.lit("no meter has energy any more")
+    )
+    return store.write(BALANCE.name, pl.concat([rows, gone]))
 
 
 def _indicators(context: Context, registry: Registry, window: Period, at: datetime) -> int:

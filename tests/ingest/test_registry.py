@@ -112,7 +112,7 @@ def test_a_byte_order_mark_is_harmless(tmp_path: Path) -> None:
 
 def test_frame_of_meters(tmp_path: Path) -> None:
     meters = load(copied(tmp_path, *GOOD)).meters
-    assert meters.rows(named=True) == [
+    assert meters.filter(~pl.col("meter").is_in(["PV", "S"])).rows(named=True) == [
         {
             "facility": "dc-sample",
             "meter": "E-main",
@@ -163,6 +163,34 @@ def test_frames_of_exchanges_products_and_facts(tmp_path: Path) -> None:
         (*centre, "large", False, date(2024, 5, 1), 2),
         ("least", "industrial", "440781", "C30", "Asia/Shanghai", False, *[None] * 6),
     ]
+
+
+def test_frames_of_virtual_meters_and_of_what_carriers_are_worth(tmp_path: Path) -> None:
+    registry = load(copied(tmp_path, *GOOD))
+    tree = {row["meter"]: row for row in registry.tree.rows(named=True)}
+    assert [name for name, row in tree.items() if row["virtual"]] == ["E-rest"]
+    assert (tree["PV"]["class"], tree["PV"]["class_assumed"], tree["PV"]["renewable"]) == (0.5, False, True)
+    # a large user of electricity, 0.5; gas, 2 (GB 17167-2006)
+    assert [(tree[name]["class"], tree[name]["class_assumed"]) for name in ("E-main", "G.1_a-B")] == [
+        (0.5, True),
+        (2.0, True),
+    ]
+    # the virtual meter stands above what it adds; generation stands beside its main meter, not below it
+    assert (tree["E-main"]["above"], tree["PV"]["above"]) == (["E-rest"], [])
+    assert (tree["E-rest"]["above"], tree["E-rest"]["subtracted"]) == ([], ["PV"])
+    assert (tree["E-rest"]["scope"], tree["E-rest"]["valid_from"]) == ("hall", tree["E-main"]["valid_from"])
+    parts = registry.virtual_parts.sort("meter").rows()
+    assert parts == [("dc-sample", "E-rest", "E-main", 1.0), ("dc-sample", "E-rest", "PV", -1.0)]
+    # 1 MPa and 250 degrees C: 2943.2 kJ/kg, less 436.0 of water at 104 degrees C
+    (heat,) = registry.calorific.rows()
+    assert heat[1] == "S"
+    assert heat[2] == pytest.approx(2507.2, abs=0.3)
+    assert heat[5] == f"steam={heat[2]:.1f}kJ@1MPa,250C"
+    assert registry.source_equivalents.rows() == [("dc-sample", 0.3, date(2026, 1, 1), date(2026, 12, 31))]
+    (green,) = registry.green_power.rows()
+    # from midnight of 1 January to midnight after 31 December, of Shanghai
+    bounds = (datetime(2025, 12, 31, 16, tzinfo=UTC), datetime(2026, 12, 31, 16, tzinfo=UTC))
+    assert green == ("dc-sample", 100000.0, *bounds, "GEC-1")
 
 
 def test_select_keeps_the_frames_of_the_chosen_only(tmp_path: Path) -> None:

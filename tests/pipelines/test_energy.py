@@ -29,7 +29,8 @@ def slotted(registry: Registry, readings: pl.DataFrame, period: Period = MARCH_1
 
 
 def valued(registry: Registry, readings: pl.DataFrame, period: Period = MARCH_1) -> pl.DataFrame:
-    rows = energy.to_energy(slotted(registry, readings, period), registry.meters, registry.facts, FACTORS)
+    factors = FACTORS.with_measured(registry.calorific)
+    rows = energy.to_energy(slotted(registry, readings, period), registry.meters, registry.facts, factors)
     assert rows.schema == ENERGY.schema
     return rows
 
@@ -113,6 +114,41 @@ def test_energy_coal_equivalent_and_carbon_dioxide(plant: Plant, taken: Taken) -
     assert rows[0] == ("kWh", 100, 100, pytest.approx(12.29), pytest.approx(44.19))
     assert rows[1] == ("m3", 10, pytest.approx(108.141667), pytest.approx(13.3), pytest.approx(21.6222774))
     assert rows[2] == ("t", 2, None, pytest.approx(0.5142), None)
+
+
+def test_a_measured_calorific_value_goes_before_the_table_while_it_holds(plant: Plant, taken: Taken) -> None:
+    measured = {"carrier": "natural_gas", "ncv_kj": 35000.0, "source": "laboratory"}
+    span = {"valid_from": date(2026, 3, 2), "valid_to": date(2026, 3, 2)}
+    registry = plant(
+        {"id": "G", "carrier": "natural_gas", "unit": "m3", "period": "1d"}, calorific=[{**measured, **span}]
+    )
+    # one m3 an hour over three days of Shanghai
+    readings = taken("G", ("2026-02-28T16:00Z", 0), ("2026-03-03T16:00Z", 72), unit="m3")
+    three = Period(datetime(2026, 2, 28, 16, tzinfo=UTC), datetime(2026, 3, 3, 16, tzinfo=UTC))
+    days = energy.roll_up(valued(registry, readings, three), "1d", ZoneInfo("Asia/Shanghai"))
+    table = (24 * 38931 / 3600, 24 * 1.33, 24 * 38931 * 55.54e-6)
+    own = (24 * 35000 / 3600, 24 * 35000 / 29307.6, 24 * 35000 * 55.54e-6)
+    for row, expected in zip(days.select("kwh", "kgce", "kg_co2").rows(), (table, own, table), strict=True):
+        assert row == pytest.approx(expected)
+    version = FACTORS.version
+    assert days["factor_version"].to_list() == [version, f"{version}+natural_gas=35000kJ@2026-03-02", version]
+
+
+def test_steam_of_known_pressure_counts_by_its_heat(plant: Plant, taken: Taken) -> None:
+    registry = plant(
+        {"id": "S", "carrier": "steam", "unit": "t", "pressure_mpa": 1.0},
+        {"id": "T", "carrier": "steam", "unit": "t"},
+    )
+    readings = pl.concat(
+        taken(name, ("2026-03-01T00:00Z", 0), ("2026-03-01T00:15Z", 1), unit="t") for name in ("S", "T")
+    )
+    quarter = Period(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 1, 0, 15, tzinfo=UTC))
+    rows = valued(registry, readings, quarter)
+    # dry saturated at 1 MPa: 2777.1 kJ/kg less 84.0 of water at 20 degrees C; 0.11 t CO2/GJ
+    assert rows["kgce"].to_list() == pytest.approx([1000 * 2693.1 / 29307.6, 128.6], rel=1e-4)
+    assert rows["kg_co2"].to_list() == pytest.approx([2693.1 * 0.11, 3763 * 0.11], rel=1e-4)
+    assert rows["factor_version"][0].endswith("+steam=2693.1kJ@1MPa,saturated")
+    assert rows["factor_version"][1] == FACTORS.version
 
 
 def test_factors_change_at_local_midnight(plant: Plant, taken: Taken) -> None:

@@ -168,6 +168,16 @@ def test_all_problems_of_all_files_are_reported(tmp_path: Path) -> None:
     assert "c.toml" in sentences
 
 
+def test_two_source_equivalents_of_one_limit_are_refused(tmp_path: Path) -> None:
+    row = (
+        '[[source_equivalent]]\ncarrier = "electricity"\nunit = "kWh"\nkgce = 0.3\nlimits = ["ETH-1"]\n'
+        'valid_from = 2025-05-01\ndocument = "d"\nsource = "s"\nconfidence = "V"\n'
+    )
+    (tmp_path / "a.toml").write_text(row + row, "utf-8")
+    with pytest.raises(ConfigurationError, match="source equivalent for ETH-1 from 2025-05-01: found 2 rows"):
+        factors.load(folder=tmp_path)
+
+
 def test_two_factors_from_one_day_are_refused(tmp_path: Path) -> None:
     row = (
         '[[co2_of_heat]]\ncarrier = "diesel"\nunit = "kg"\nncv_kj = 42652\nt_co2_per_tj = 72.59\n'

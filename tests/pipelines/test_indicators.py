@@ -13,6 +13,7 @@ from ingest.registry import Registry
 from ingest.schema import ACTIVITY, ENERGY, INDICATORS
 from pipelines import factors, periods
 from pipelines.indicators import meters, table
+from rules import catalogue
 
 Plant = Callable[..., Registry]
 
@@ -316,6 +317,7 @@ class TestCoverage:
         for indicator in ("coverage", "energy_consumption"):
             found = one(rows, indicator, interval="12mo")
             assert found["reason"] == "the facility is metered only since 2026-03-01"
+        rows = rows.filter(~pl.col("indicator").str.ends_with("_source_electricity"))
         assert rows.filter(pl.col("interval") == "1mo")["status"].unique().to_list() == ["ok"]
 
     def test_before_any_meter_was_valid(self, plant: Plant) -> None:
@@ -370,6 +372,216 @@ class TestConsumption:
         assert one(rows, "energy_consumption")["reason"] == "no meter of role total without a parent is valid"
 
 
+class TestOwnConversion:
+    """What a facility makes itself counts once: as what it is made of, or at its meter where nothing else counts it."""
+
+    def test_steam_of_the_own_boiler_counts_as_its_gas(self, plant: Plant) -> None:
+        registry = plant(
+            {"id": "E"},
+            {"id": "G", "carrier": "natural_gas", "unit": "m3"},
+            {"id": "G-boiler", "carrier": "natural_gas", "unit": "m3", "role": "process", "parent": "G"},
+            {"id": "S-boiler", "carrier": "steam", "unit": "t", "role": "generation"},
+            {"id": "S-use", "carrier": "steam", "unit": "t", "role": "process", "parent": "S-boiler"},
+            {"id": "S-sold", "carrier": "steam", "unit": "t", "role": "export"},
+        )
+        gas = {"kgce": 1330.0, "kg_co2": 2162.2}
+        rows = computed(
+            registry,
+            row("E", 1000.0),
+            row("G", 10814.0, quantity=1000.0, **gas),
+            row("G-boiler", 9000.0, quantity=900.0, kgce=1197.0, kg_co2=1946.0),
+            row("S-boiler", 9000.0, quantity=10_000.0, kgce=1286.0, kg_co2=4139.0),
+            row("S-use", 7000.0, quantity=8_000.0, kgce=1028.8, kg_co2=3311.0),
+            row("S-sold", 2000.0, quantity=2_000.0, kgce=257.2, kg_co2=827.9),
+        )
+        # 122.9 of electricity and 1330 of gas, less 257.2 of steam sold; the steam made and used adds nothing
+        found = one(rows, "energy_consumption")
+        assert (found["value"], found["meters"]) == (pytest.approx(1.1957), "E, G - S-sold")
+        assert one(rows, "co2")["numerator"] == pytest.approx(441.9 + 2162.2 - 827.9)
+
+    def test_photovoltaics_count_at_their_meter_and_their_export_is_deducted(self, plant: Plant) -> None:
+        registry = plant(
+            {"id": "E"},
+            {"id": "PV", "role": "generation", "renewable": True, "parent": "E"},
+            {"id": "PV-roof", "role": "generation", "renewable": True, "parent": "PV"},
+            {"id": "X", "role": "export", "parent": "E"},
+        )
+        rows = computed(registry, row("E", 1000.0), row("PV", 500.0), row("PV-roof", 300.0), row("X", 200.0))
+        # used: 1000 bought + 500 of the sun - 200 sold = 1300 kWh
+        found = one(rows, "energy_consumption")
+        assert (found["numerator"], found["meters"]) == (pytest.approx(1300 * 0.1229), "E, PV - X")
+        # the sun causes none; net bought is 1000 - 200 (GB/T 32150)
+        assert one(rows, "co2")["numerator"] == pytest.approx(800 * 0.4419)
+
+    def test_power_of_waste_heat_counts_as_the_fuel_it_comes_from(self, plant: Plant) -> None:
+        registry = plant(
+            {"id": "E"},
+            {"id": "C", "carrier": "raw_coal", "unit": "t"},
+            {"id": "WHR", "role": "generation", "parent": "E"},
+            {"id": "X", "role": "export"},
+        )
+        rows = computed(
+            registry,
+            row("E", 1000.0),
+            row("C", 5.0, quantity=1000.0, kgce=714.3, kg_co2=1860.8),
+            row("WHR", 400.0),
+            row("X", 100.0),
+        )
+        # 714.3 + 122.9 - 12.29; the 400 kWh are made of the coal
+        assert one(rows, "energy_consumption")["numerator"] == pytest.approx(824.91)
+
+
+def sums(name: str, role: str, add: list[str], subtract: tuple[str, ...] = (), scope: str = "") -> dict[str, Any]:
+    return {
+        "id": name,
+        "carrier": "electricity",
+        "role": role,
+        "unit": "kWh",
+        "add": add,
+        "subtract": list(subtract),
+        "scope": scope,
+    }
+
+
+class TestVirtualMeters:
+    def test_a_virtual_meter_stands_in_for_what_it_adds_and_all_below(self, plant: Plant) -> None:
+        registry = plant(
+            {"id": "E"},
+            {"id": "U", "role": "it", "parent": "E"},
+            {"id": "U-rack", "role": "it", "parent": "U"},
+            {"id": "L", "role": "lighting", "parent": "U"},
+            {"id": "W", "role": "it", "parent": "E"},
+            virtual=[sums("V", "it", ["U"], ("L",))],
+            **CENTRE,
+        )
+        # IT: U less its lighting, and W
+        rows = computed(
+            registry, row("E", 1300.0), row("U", 700.0), row("U-rack", 50.0), row("V", 600.0), row("W", 400.0)
+        )
+        found = one(rows, "pue")
+        assert (found["value"], found["meters"]) == (1.3, "E / V, W")
+
+    def test_it_is_left_out_where_a_part_stands_below_another_meter_of_the_set(self, plant: Plant) -> None:
+        registry = plant(
+            {"id": "E"},
+            {"id": "E1", "parent": "E"},
+            {"id": "E2", "parent": "E"},
+            virtual=[sums("V", "total", ["E1", "E2"])],
+        )
+        found = one(computed(registry, row("E", 1000.0), row("V", 990.0)), "energy_consumption")
+        assert (found["numerator"], found["meters"]) == (pytest.approx(122.9), "E")
+
+    def test_two_intakes_are_one_main(self, plant: Plant) -> None:
+        registry = plant(
+            {"id": "E1"},
+            {"id": "E2"},
+            {"id": "X", "role": "export"},
+            virtual=[sums("V", "total", ["E1", "E2"], ("X",))],
+        )
+        rows = computed(registry, row("E1", 600.0), row("E2", 500.0), row("X", 100.0), row("V", 1000.0))
+        # the export is subtracted already
+        found = one(rows, "energy_consumption")
+        assert (found["numerator"], found["meters"]) == (pytest.approx(122.9), "V")
+
+    def test_a_main_that_adds_the_sun_counts_it_once(self, plant: Plant) -> None:
+        registry = plant(
+            {"id": "E"},
+            {"id": "PV", "role": "generation", "renewable": True, "parent": "E"},
+            virtual=[sums("V", "total", ["E", "PV"])],
+        )
+        found = one(computed(registry, row("E", 600.0), row("PV", 400.0), row("V", 1000.0)), "energy_consumption")
+        assert (found["numerator"], found["meters"]) == (pytest.approx(122.9), "V")
+
+    def test_it_takes_no_part_in_the_completeness_of_the_data(self, plant: Plant) -> None:
+        registry = plant({"id": "A"}, {"id": "B"}, virtual=[sums("V", "total", ["A", "B"])])
+        found = one(computed(registry, row("A", 1.0), row("B", 1.0), row("V", 2.0)), "coverage")
+        assert (found["denominator"], found["meters"]) == (48, "A, B")
+
+
+class TestSourceEquivalent:
+    """Electricity at its source equivalent (等价值)."""
+
+    ETHYLENE: ClassVar = {"product": [{"id": "ethylene", "unit": "t", "limit": "ETH-1"}]}
+    GAS: ClassVar = {"id": "G", "carrier": "natural_gas", "unit": "m3"}
+
+    def test_the_limit_standard_sets_it_for_its_products(self, plant: Plant) -> None:
+        registry = plant({"id": "E"}, self.GAS, **self.ETHYLENE)
+        output = [("ethylene", DAY.start, DAY.end, 2.0)]
+        rows = computed(registry, row("E", 1000.0), row("G", 5.0, quantity=500.0, kgce=665.0), output=output)
+        found = one(rows, "intensity_source_electricity")
+        # (1000 x 0.3000 + 665) / 2
+        assert (found["value"], found["unit"]) == (pytest.approx(482.5), "kgce/t")
+        assert found["catalogue_version"] == "v1, v1+electricity=0.3kgce/kWh"
+        assert found["unverified"] == ""
+        assert one(rows, "intensity")["value"] == pytest.approx((122.9 + 665) / 2)
+
+    def test_other_products_have_none(self, plant: Plant) -> None:
+        registry = plant({"id": "E"}, product=[{"id": "pipe", "unit": "t", "limit": "CUP-T1"}])
+        rows = computed(registry, row("E", 1.0))
+        assert rows.filter(pl.col("indicator") == "intensity_source_electricity").is_empty()
+
+    def test_heat_and_steam_have_no_verified_one(self, plant: Plant) -> None:
+        registry = plant({"id": "E"}, {"id": "S", "carrier": "steam", "unit": "t"}, **self.ETHYLENE)
+        output = [("ethylene", DAY.start, DAY.end, 2.0)]
+        rows = computed(registry, row("E", 1000.0), row("S", 5.0, quantity=9.0), output=output)
+        found = one(rows, "intensity_source_electricity")
+        assert found["reason"] == "no source equivalent (等价值) is known for the carrier of S"
+
+    def test_before_it_was_in_force_there_is_none(self, plant: Plant) -> None:
+        registry = plant({"id": "E"}, **self.ETHYLENE)
+        day = periods.between(date(2025, 4, 30), date(2025, 4, 30), ZONE)
+        output = [("ethylene", day.start, day.end, 2.0)]
+        found = one(computed(registry, row("E", 1000.0, day), output=output, day=[day]), "intensity_source_electricity")
+        assert found["status"] == "not_assessable"
+
+    def test_guangdong_has_none_until_the_registry_says_one(self, plant: Plant) -> None:
+        known = {"kgce": 0.29, "valid_from": date(2026, 1, 1), "valid_to": date(2026, 12, 31), "source": "test"}
+        facts = {"floor_area_m2": 100.0, "persons": 10}
+        unknown = one(computed(plant({"id": "E"}), row("E", 1000.0)), "energy_consumption_source_electricity")
+        assert unknown["reason"] == "no source equivalent (等价值) is known for the carrier of E"
+        rows = computed(plant({"id": "E"}, source_equivalent=[known], **facts), row("E", 1000.0))
+        assert one(rows, "energy_consumption_source_electricity")["value"] == pytest.approx(0.29)
+        assert one(rows, "energy_per_area_source_electricity")["value"] == pytest.approx(2.9)
+        assert one(rows, "energy_per_person_source_electricity")["value"] == pytest.approx(29)
+        assert one(rows, "energy_consumption_source_electricity")["unverified"] == ""
+
+    def test_one_weak_source_says_so(self, plant: Plant) -> None:
+        found = one(
+            computed(plant({"id": "E"}, division="310115"), row("E", 1000.0)), "energy_consumption_source_electricity"
+        )
+        assert (found["numerator"], found["unverified"]) == (pytest.approx(280.78), "electricity (S)")
+
+    def test_every_limit_that_wants_it_has_one_and_no_other(self) -> None:
+        limits = catalogue.load().limits.values()
+        wanting = {limit.code for limit in limits if limit.indicator == "intensity_source_electricity"}
+        assert wanting == set(FACTORS.source_limits)
+
+
+class TestGreenPower:
+    BOUGHT: ClassVar = {
+        "kwh": 31_000.0,
+        "from": date(2026, 3, 1),
+        "to": date(2026, 3, 31),
+        "certificate": "GEC-1",
+        "source": "invented",
+    }
+
+    def test_it_stands_beside_the_carbon_dioxide_and_is_not_netted(self, plant: Plant) -> None:
+        march, april = month(3), month(4)
+        registry = plant({"id": "E"}, green_power=[self.BOUGHT])
+        energy = [row("E", 1000.0), row("E", 31_000.0, march), row("E", 30_000.0, april)]
+        rows = computed(registry, *energy, day=[DAY], month=[march, april])
+        assert one(rows, "green_power", start=DAY.start, interval="1d")["value"] == pytest.approx(1000)
+        found = one(rows, "green_power", start=march.start, interval="1mo")
+        assert (found["value"], found["unit"], found["meters"]) == (pytest.approx(31_000), "kWh", "GEC-1")
+        assert one(rows, "green_power", start=april.start)["value"] == 0
+        assert one(rows, "co2", start=march.start, interval="1mo")["numerator"] == pytest.approx(31_000 * 0.4419)
+
+    def test_a_facility_without_has_no_row(self, plant: Plant) -> None:
+        rows = computed(plant({"id": "E"}), row("E", 1.0))
+        assert rows.filter(pl.col("indicator") == "green_power").is_empty()
+
+
 def test_topmost_climbs_over_meters_in_between(plant: Plant) -> None:
     registry = plant(
         {"id": "A", "role": "it"},
@@ -378,7 +590,7 @@ def test_topmost_climbs_over_meters_in_between(plant: Plant) -> None:
         {"id": "D", "role": "it", "parent": "C"},
         {"id": "E", "role": "it"},
     )
-    assert meters.of_role(registry.meters, "it")["meter"].to_list() == ["A", "E"]
+    assert meters.of_role(registry.tree, "it")["meter"].to_list() == ["A", "E"]
 
 
 def test_every_indicator_has_its_code_and_both_titles() -> None:
@@ -390,6 +602,11 @@ def test_every_indicator_has_its_code_and_both_titles() -> None:
         "co2",
         "energy_per_area",
         "energy_per_person",
+        "intensity_source_electricity",
+        "energy_consumption_source_electricity",
+        "energy_per_area_source_electricity",
+        "energy_per_person_source_electricity",
+        "green_power",
     ]
     assert all(
         code == indicator.code and indicator.title.zh != indicator.title.en

@@ -165,6 +165,62 @@ def test_everything_again_changes_nothing(year: Context, post: Post) -> None:
     assert len(post.sent) == 2
 
 
+TREE = """
+[[meter]]
+id = "{}"
+carrier = "electricity"
+role = "it"
+kind = "interval"
+unit = "kWh"
+period = "1d"
+stamp = "start"
+class = "1"
+parent = "E"
+valid_from = 2025-10-01
+"""
+REST = """
+[[virtual]]
+id = "REST"
+carrier = "electricity"
+role = "building"
+unit = "kWh"
+add = ["E"]
+subtract = ["IT-1"]
+"""
+
+
+def test_compute_writes_virtual_meters_and_the_balance_and_withdraws_what_lost_its_energy(
+    tmp_path: Path, post: Post
+) -> None:
+    centre = CENTRE.split('[[meter]]\nid = "IT"', maxsplit=1)[0]
+    (tmp_path / "centre.toml").write_text(centre + TREE.format("IT-1") + TREE.format("IT-2") + REST, "utf-8")
+    context = world(tmp_path, post)
+    first = midnight(2026, 3)
+    rows = readings(first, 2, total=100.0, it=60.0, received=first).with_columns(pl.col("meter").replace("IT", "IT-1"))
+    second = rows.filter(meter="IT-1").with_columns(meter=pl.lit("IT-2"), value=pl.lit(40.0))
+    context.store.write("readings", pl.concat([rows, second]))
+    period = Period(first, first + 2 * DAY)
+    compute.over(context, period, NOW)
+    found = context.store.read("balance")
+    assert found["interval"].to_list() == ["1d"] * 2
+    assert found["difference"].to_list() == pytest.approx([0, 0], abs=1e-9)
+    assert found["status"].to_list() == ["ok"] * 2
+    # sqrt(2^2 (class assumed) + 0.6^2 + 0.4^2)
+    assert found["tolerance"].to_list() == pytest.approx([2.12603] * 2)
+    rest = context.store.read("energy", facility=["centre"], interval=["1d"]).filter(meter="REST")
+    assert rest["quantity"].to_list() == pytest.approx([40.0] * 2)
+    again = compute.over(context, period, NOW)
+    assert again.rows == 0
+    # a registry without the tree leaves no stored figure standing
+    (tmp_path / "centre.toml").write_text(centre, "utf-8")
+    compute.over(world(tmp_path, post), period, NOW)
+    found = context.store.read("balance")
+    assert found["status"].to_list() == ["not_assessable"] * 2
+    assert found["difference"].to_list() == [None] * 2
+    gone = context.store.read("energy", interval=["1d"]).filter(meter="REST")
+    assert gone["quantity"].to_list() == [None] * 2
+
+
 def test_where_a_facility_stands_names_the_tightest_limit(year: Context) -> None:
     tell(year, NOW)
     row = standing(year, YEAR, NOW).row(0, named=True)

@@ -12,7 +12,7 @@ import pytest
 from ingest.model import Period
 from ingest.registry import Registry
 from ingest.schema import TIME
-from pipelines import energy, factors, periods, registers
+from pipelines import balance, energy, factors, periods, registers
 
 DATA = Path(__file__).parents[3] / "shared/data"
 FACTORS = factors.load()
@@ -115,6 +115,30 @@ def test_sub_meters_of_the_building_balance(building: pl.DataFrame) -> None:
     assert ((parts - building["Building"]).abs() <= 4 * 744).all()
     assert ((parts - building["Building"]).abs() / building["Building"]).max() < 0.01
     assert (building["Building"] + building["PV"] - building["Net"]).abs().max() < 1e-6
+
+
+def test_balance_of_the_building_by_day(plant: Plant) -> None:
+    """The six end uses below the main, in steps of 2 kW: within the tolerance of class 2 meters on every day."""
+    zone = ZoneInfo("Etc/GMT+7")
+    columns = {**{use: f"Total {use} (kW)" for use in END_USES}, "Building": "Total Building (kW)"}
+    ids = {name: name.replace(" ", "-") for name in columns}
+    table = pl.read_csv(DATA / "datacentre/nrel_rsf_2011_H1.csv", truncate_ragged_lines=True)
+    table = table.with_columns(label=pl.col("Date and Time").str.to_datetime("%m/%d/%Y %H:%M"))
+    table = table.filter(pl.col("label") < pl.datetime(2011, 2, 1))
+    common = {"kind": "interval", "stamp": "start", "period": "1h", "class": "2"}
+    registry = plant(
+        *({"id": ids[use], "role": "building", "parent": "Building", **common} for use in END_USES),
+        {"id": "Building", **common},
+        timezone="Etc/GMT+7",
+    )
+    readings = pl.concat(reading(table, ids[name], zone, pl.col(column)) for name, column in columns.items())
+    january = periods.months(Period(*readings.select(a=pl.min("time"), b=pl.max("time")).row(0)), zone)[0]
+    found = balance.balances(through(registry, readings, zone)["15m"], registry.tree, january)
+    assert found["status"].to_list() == ["ok"] * 31
+    assert found["coverage"].to_list() == pytest.approx([23 / 24, *[1.0] * 30])
+    assert found["quantity"].sum() == pytest.approx(known("rsf-dev-monthly-kwh")["1"]["building_kWh"])
+    # every hour is within 4 kWh, known answer rsf-dev-submeters-sum
+    assert 0 < found["difference"].abs().max() <= 4 * 24
 
 
 def test_register_reads_of_the_market_give_the_published_quantities(plant: Plant) -> None:

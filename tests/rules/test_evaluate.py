@@ -235,6 +235,23 @@ def test_product_is_judged_by_its_row():
     assert only(judge(INTENSITY | {"value": 7.0}), "gb-1-level3")["status"] == "pass"
 
 
+def test_a_limit_in_oil_equivalent_is_compared_in_coal_equivalent():
+    row = INTENSITY | {
+        "indicator": "intensity_source_electricity",
+        "unit": "kgce/t",
+        "start": datetime(2026, 1, 1, tzinfo=SHANGHAI),
+        "end": datetime(2027, 1, 1, tzinfo=SHANGHAI),
+    }
+    ethylene = PRODUCTS | {"unit": "t", "limit": "ETH-1"}
+    judged = [
+        only(judge(row | {"value": value}, products=[ethylene], catalogue=load()), "gb-30251-2024-level3")
+        for value in (914.3, 914.4)
+    ]
+    # level 3: 640 kgoe/t x 1.4286 = 914.304 kgce/t
+    assert [one["status"] for one in judged] == ["pass", "breach"]
+    assert (judged[1]["limit"], judged[1]["unit"], judged[1]["enforceable"]) == (pytest.approx(914.304), "kgce/t", True)
+
+
 def test_product_without_a_limit_and_unknown_facility_are_not_bound():
     assert judge(INTENSITY, products=[PRODUCTS | {"limit": ""}]).is_empty()
     assert judge(PUE | {"facility": "other"}).is_empty()

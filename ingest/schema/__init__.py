@@ -1,0 +1,52 @@
+"""
+Every table and every column, once: both stores, the jobs, the exports and docs/tables.md follow these files.
+
+A table is keyed; writing the same row again changes nothing, writing another row under the same key replaces it.
+Stored time is UTC with microseconds; a period is labelled by its start.
+"""
+
+from ingest.schema.collected import ACTIVITY, COLLECTORS, GATEWAYS, QUARANTINE, QUARANTINE_STATES, READINGS, REPLACED
+from ingest.schema.columns import TIME, Column, Table
+from ingest.schema.computed import BALANCE, ENERGY, INDICATORS, UNATTRIBUTED
+from ingest.schema.judged import BREACH_EVENTS, NOTICES, RUNS
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        READINGS,
+        ACTIVITY,
+        QUARANTINE,
+        QUARANTINE_STATES,
+        COLLECTORS,
+        GATEWAYS,
+        ENERGY,
+        UNATTRIBUTED,
+        BALANCE,
+        INDICATORS,
+        BREACH_EVENTS,
+        NOTICES,
+        RUNS,
+    )
+}
+
+
+__all__ = [
+    "ACTIVITY",
+    "BALANCE",
+    "BREACH_EVENTS",
+    "COLLECTORS",
+    "ENERGY",
+    "GATEWAYS",
+    "INDICATORS",
+    "NOTICES",
+    "QUARANTINE",
+    "QUARANTINE_STATES",
+    "READINGS",
+    "REPLACED",
+    "RUNS",
+    "TABLES",
+    "TIME",
+    "UNATTRIBUTED",
+    "Column",
+    "Table",
+]

@@ -1,0 +1,39 @@
+"""
+Green power (绿电) and certificates (绿证) a facility registered, period by period: shown beside its carbon dioxide.
+
+It is never netted against energy or carbon dioxide: those are location based, with the average factor of the grid.
+"""
+
+import polars as pl
+
+from pipelines.indicators.parts import PART, World, fold, rows, total
+
+
+def green_power(world: World) -> pl.DataFrame:
+    """
+    Compute the green power of the facilities that register any. [kWh]
+
+    Returns:
+        INDICATORS rows; numerator: the same. What was bought for a longer period is split in proportion to time; the
+        certificates stand in place of the meters. It rests on the registry alone, so it is covered whole.
+    """
+    bought = world.green_power
+    inside = (pl.min_horizontal("end", "part_end") - pl.max_horizontal("start", "part_start")).clip(
+        lower_bound=pl.duration()
+    )
+    share = inside / (pl.col("end") - pl.col("start"))
+    sums = (
+        bought.join(world.parts, how="cross")
+        .group_by("facility", *PART, maintain_order=True)
+        .agg(amount=(pl.col("kwh") * share).sum())
+        .with_columns(
+            scope=pl.lit(""),
+            coverage=pl.lit(1.0),
+            reason=pl.lit(""),
+            versions=pl.lit([], pl.List(pl.String)),
+            doubts=pl.lit([], pl.List(pl.String)),
+        )
+    )
+    names = bought.sort("certificate").group_by("facility").agg(meters=pl.col("certificate").str.join(", "))
+    folded = fold(world, total(sums)).join(names, on="facility")
+    return rows(world, folded, indicator="green_power", unit=pl.lit("kWh"), value=pl.col("numerator"))
