@@ -17,7 +17,7 @@ import polars as pl
 from ingest.errors import ConfigurationError, Problem
 from ingest.model import Period
 from ingest.registry import Registry
-from ingest.schema import TABLES
+from ingest.schema import QUARANTINE_STATES, TABLES
 from ingest.store.base import Store
 
 # the zone of what belongs to no facility
@@ -84,12 +84,14 @@ def rows(
         facility: only rows of this one; of all where it is empty.
 
     Returns:
-        Rows of the table, by zone of the facilities.
+        Rows of the table, by zone of the facilities; of the quarantine with state, at, by and why.
     """
     table = _TABLES.get(what, what)
     if what == "quarantine":
-        found = store.read(table, period(HOME))
-        return found.filter(facility=facility) if facility else found
+        found = store.read(table, period(HOME)).filter(pl.lit(not facility) | (pl.col("facility") == facility))
+        states = store.read(QUARANTINE_STATES.name)
+        known = found.join(states, on="id", how="left", maintain_order="left")
+        return known.with_columns(pl.col("state").fill_null("open"))
     parts = [pl.DataFrame(schema=TABLES[table].schema)]
     for zone, names in registry.by_zone().items():
         own = [name for name in names if facility in ("", name)]

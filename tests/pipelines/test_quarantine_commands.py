@@ -192,3 +192,13 @@ def test_status_of_a_store_nobody_collected_into(peakwatch: Call) -> None:
     assert "none in 32 days" in said
     code, said, _ = peakwatch("status", "--format", "json")
     assert json.loads(said)["quarantine"] == [{"facility": "dc-sample", "open": 1, "replayed": 0, "discarded": 0}]
+
+
+def test_an_export_says_what_became_of_each_refusal(peakwatch: Call) -> None:
+    first, second = refuse(b"{", b"\xff")
+    assert peakwatch("quarantine", "discard", first, "--by", "A. Person", "--why", "a test")[0] == 0
+    span = ("--from", "2026-10-01", "--to", "2026-10-02", "--format", "json")
+    rows = {row["id"]: row for row in json.loads(peakwatch("export", "quarantine", *span)[1])}
+    assert [rows[name]["state"] for name in (first, second)] == ["discarded", "open"]
+    assert [rows[name]["by"] for name in (first, second)] == ["A. Person", None]
+    assert peakwatch("export", "quarantine", *span, "--facility", "copper-sample")[1] == "[]"
