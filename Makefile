@@ -36,6 +36,7 @@ check: env  ## lint, format, types, import contracts, generated pages; no test
 	@$(BIN)/mypy --no-error-summary
 	@report=$$($(BIN)/lint-imports 2>&1) || { echo "$$report"; exit 1; }
 	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python -W ignore::DeprecationWarning deploy/grafana/generate.py --check
 
 servers:  ## unpack mosquitto and influxdb into .servers for the tests
 	@deploy/servers.sh
@@ -44,8 +45,9 @@ accept: env  ## write what the golden cases of tests/cases expect anew
 	@PEAKWATCH_ACCEPT=1 $(BIN)/pytest --quiet tests/cases
 	@git --no-pager diff --stat tests/cases
 
-docs: env  ## write docs/tables.md and docs/rules.md anew
+docs: env  ## write docs/tables.md, docs/rules.md and the Grafana files anew
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python -W ignore::DeprecationWarning deploy/grafana/generate.py
 
 bench: env  ## run every benchmark of bench/
 	@set -e; for file in bench/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done

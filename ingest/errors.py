@@ -9,8 +9,10 @@ Every error PeakWatch raises on purpose, in one small tree.
         │   └── StoreUnavailable    the store cannot be reached or is full: try again
         ├── BrokerError       the broker refused: wrong login, no right to subscribe
         │   └── BrokerUnavailable   the broker cannot be reached: try again
-        └── MailError         the mail server refused the message or the recipient
-            └── MailUnavailable     the mail server cannot be reached or asked to come back later: try again
+        ├── MailError         the mail server refused the message or the recipient
+        │   └── MailUnavailable     the mail server cannot be reached or asked to come back later: try again
+        └── GrafanaError      Grafana refused: wrong token, no right
+            └── GrafanaUnavailable  Grafana cannot be reached: try again
 
 `retryable` says whether the same call may succeed later; `retry_after` how many seconds the other side asked for.
 """
@@ -85,5 +87,15 @@ class MailError(WorkError):
 
 class MailUnavailable(MailError):  # noqa: N818
     """The mail server cannot be reached or asked to come back later."""
+
+    retryable = True
+
+
+class GrafanaError(WorkError):
+    """Grafana refused the call, or what answered is no Grafana."""
+
+
+class GrafanaUnavailable(GrafanaError):  # noqa: N818
+    """Grafana cannot be reached or failed itself."""
 
     retryable = True

@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     mail_user: str = ""
     mail_password: SecretStr | None = None
     mail_ca: Path | None = None
+    grafana_token: SecretStr | None = None
+    grafana_ca: Path | None = None
 
     @classmethod
     def settings_customise_sources(

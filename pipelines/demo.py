@@ -33,7 +33,7 @@ from ingest.errors import ConfigurationError, Problem, WorkError
 from ingest.model import Period
 from ingest.schema import BREACH_EVENTS, NOTICES
 from pipelines import overview, show
-from pipelines.jobs import announce, compute, judge
+from pipelines.jobs import announce, compute, judge, view
 from pipelines.jobs.context import Context
 from pipelines.periods import months
 
@@ -79,6 +79,7 @@ def play(context: Context, folder: Path, out: Console) -> None:
             compute.over(replace(context, advance=advance), MONTHS, NOW)
         with step("judge", None) as advance:
             judge.over(replace(context, advance=advance), MONTHS, NOW)
+        view.due(context, MONTHS, NOW)
         with step("announce", None) as advance:
             announce.due(replace(context, advance=advance), MONTHS, NOW)
     standing = overview.standing(context, MONTHS, NOW)

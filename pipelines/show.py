@@ -20,8 +20,9 @@ from ingest.collect.quarantine import Replayed
 from ingest.model import Text as Bilingual
 from ingest.registry import Registry
 from ingest.settings import Settings
+from pipelines.connected import SILENT
 from pipelines.notify import figures
-from pipelines.status import FATES, SILENT, Status
+from pipelines.status import FATES, Status
 from rules.catalogue import Catalogue
 from rules.model import VERIFIED, Rule
 

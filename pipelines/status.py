@@ -7,28 +7,23 @@ Everything is read from the store, so it can be asked in any process, whether a 
 """
 
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
 import polars as pl
 
 from ingest.collect.quarantine import refusals
-from ingest.model import Period
 from ingest.registry import Registry
-from ingest.schema import COLLECTORS, GATEWAYS, INDICATORS, READINGS, RUNS
-from ingest.screen import AHEAD
+from ingest.schema import COLLECTORS, GATEWAYS, RUNS
 from ingest.store.base import Store
+from pipelines import connected
 from pipelines.export import encoded
 from pipelines.jobs.table import JOBS
-from pipelines.periods import between
 
 FATES = ("stored", "duplicate", "quarantined", "pending")
-SILENT = timedelta(days=32)  # a facility that sent nothing for so long is shown as silent, not looked for further
 
 _COUNTS = ("items", *FATES, "overflow")
-# most facilities sent something within the hour: the long spans are read for the others only
-_BACK = (timedelta(hours=1), timedelta(days=1), SILENT)
 
 
 class Status(NamedTuple):
@@ -38,9 +33,8 @@ class Status(NamedTuple):
     Attributes:
         collectors: as `equation` returns them.
         total: one row, the sum of the collectors: items, stored, duplicate, quarantined, pending, overflow, closes.
-        facilities: facility, newest (time of its newest reading; null where it is silent), lag [s], coverage of
-            yesterday [0..1] (null where nothing was computed).
-        gateways: as `gateways` returns them.
+        facilities: as `connected.facilities` returns them.
+        gateways: as `connected.gateways` returns them.
         jobs: as `jobs` returns them.
         quarantine: facility (empty for those not registered), and refusals open, replayed, discarded.
     """
@@ -62,18 +56,11 @@ def status(store: Store, registry: Registry, at: datetime) -> Status:
     """
     names = list(registry.facilities)
     every = equation(store.read(COLLECTORS.name))
-    facilities = (
-        pl.DataFrame({"facility": names}, schema={"facility": pl.String})
-        .join(_newest(store, names, at), on="facility", how="left")
-        .join(_coverage(store, registry, at), on="facility", how="left")
-        .with_columns(lag=(pl.lit(at) - pl.col("newest")).dt.total_microseconds() / 1e6)
-        .select("facility", "newest", "lag", "coverage")
-    )
     return Status(
         collectors=every,
         total=every.select(pl.col(_COUNTS).sum(), pl.col("closes").all()),
-        facilities=facilities,
-        gateways=gateways(store.read(GATEWAYS.name)),
+        facilities=connected.facilities(store, registry, at),
+        gateways=connected.gateways(store.read(GATEWAYS.name)),
         jobs=jobs(store.read(RUNS.name)),
         quarantine=quarantine(refusals(store), names),
     )
@@ -100,30 +87,6 @@ def equation(rows: pl.DataFrame) -> pl.DataFrame:
         rows.sort("collector", "started")
         .with_columns(closes=whole.all().over("collector"))
         .unique("collector", keep="last", maintain_order=True)
-    )
-
-
-def gateways(rows: pl.DataFrame) -> pl.DataFrame:
-    """
-    Fold what collectors heard into one row a gateway.
-
-    Args:
-        rows: GATEWAYS rows.
-
-    Returns:
-        facility, gateway, state (the newest; empty where it has no last will), lost_upstream (of all processes; null
-        where it is not known), at (when it last changed).
-    """
-    lost = pl.col("lost_upstream")
-    return (
-        rows.sort("at", "started")
-        .group_by("facility", "gateway")
-        .agg(
-            pl.col("state").filter(pl.col("state") != "").last().fill_null(""),
-            lost_upstream=pl.when(lost.is_not_null().any()).then(lost.sum()),
-            at=pl.col("at").max(),
-        )
-        .sort("facility", "gateway")
     )
 
 
@@ -170,26 +133,3 @@ def quarantine(rows: pl.DataFrame, facilities: Collection[str]) -> pl.DataFrame:
         .agg((pl.col("state") == state).sum().cast(pl.Int64).alias(state) for state in states)
         .sort("facility")
     )
-
-
-def _newest(store: Store, facilities: list[str], at: datetime) -> pl.DataFrame:
-    """Look for the newest reading of each facility, further back only where nearer there is none."""
-    found = [pl.DataFrame(schema={"facility": pl.String, "newest": READINGS.schema["time"]})]
-    missing, end = facilities, at + AHEAD
-    for back in _BACK:
-        rows = store.read(READINGS.name, Period(at - back, end), columns=["facility", "time"], facility=missing)
-        found.append(rows.group_by("facility").agg(newest=pl.max("time")))
-        missing, end = sorted(set(missing) - set(found[-1]["facility"])), at - back
-    return pl.concat(found)
-
-
-def _coverage(store: Store, registry: Registry, at: datetime) -> pl.DataFrame:
-    """Read the coverage of each facility's yesterday."""
-    parts = [pl.DataFrame(schema={"facility": pl.String, "coverage": pl.Float64})]
-    for zone, names in registry.by_zone().items():
-        day = at.astimezone(zone).date() - timedelta(days=1)
-        rows = store.read(
-            INDICATORS.name, between(day, day, zone), facility=names, indicator=["coverage"], interval=["1d"]
-        )
-        parts.append(rows.select("facility", coverage="value"))
-    return pl.concat(parts)

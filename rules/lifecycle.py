@@ -61,15 +61,36 @@ def open_breaches(history: pl.DataFrame) -> pl.DataFrame:
     Returns:
         BREACH_EVENTS rows: for each open breach the event that opened it, sorted by facility, rule, scope and interval.
     """
+    rows = standing(history).filter(state="open").select(BREACH_EVENTS.schema.names())
+    return rows.sort("facility", "rule", "scope", "interval")
+
+
+def standing(history: pl.DataFrame) -> pl.DataFrame:
+    """
+    Fold the events into how every breach stands now.
+
+    Args:
+        history: BREACH_EVENTS rows, all of a breach or none, in any order.
+
+    Returns:
+        One row a breach, sorted by its id: BREACH_EVENTS columns of the event that opened it last (of its last event
+        where all is withdrawn), `state` (open, closed or withdrawn) and `closed`, the end of the period that closed it.
+    """
+    opening = (pl.col("had") == "opened").fill_null(value=False)
+    last = pl.col("had").drop_nulls().last()
     return (
         _transitions(history)
-        .filter(pl.col("had").is_not_null())
         .sort("start")
-        .group_by("breach_id", maintain_order=True)
+        .with_columns(
+            state=last.replace("opened", "open").fill_null("withdrawn").over("breach_id"),
+            closed=pl.when(last == "closed").then(pl.col("end").filter(~opening).last()).over("breach_id"),
+            opening=opening,
+        )
+        .sort("opening", "start")
+        .group_by("breach_id")
         .last()
-        .filter(pl.col("had") == "opened")
-        .select(BREACH_EVENTS.schema.names())
-        .sort("facility", "rule", "scope", "interval")
+        .select(*BREACH_EVENTS.schema.names(), "state", "closed")
+        .sort("breach_id")
     )
 
 

@@ -9,6 +9,7 @@ from ingest.schema.collected import ACTIVITY, COLLECTORS, GATEWAYS, QUARANTINE, 
 from ingest.schema.columns import TIME, Column, Table
 from ingest.schema.computed import BALANCE, ENERGY, INDICATORS, UNATTRIBUTED
 from ingest.schema.judged import BREACH_EVENTS, NOTICES, RUNS
+from ingest.schema.views import BREACHES, CONNECTIONS, FACILITIES, VERDICTS
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -26,6 +27,10 @@ TABLES: dict[str, Table] = {
         BREACH_EVENTS,
         NOTICES,
         RUNS,
+        VERDICTS,
+        FACILITIES,
+        CONNECTIONS,
+        BREACHES,
     )
 }
 
@@ -33,9 +38,12 @@ TABLES: dict[str, Table] = {
 __all__ = [
     "ACTIVITY",
     "BALANCE",
+    "BREACHES",
     "BREACH_EVENTS",
     "COLLECTORS",
+    "CONNECTIONS",
     "ENERGY",
+    "FACILITIES",
     "GATEWAYS",
     "INDICATORS",
     "NOTICES",
@@ -47,6 +55,7 @@ __all__ = [
     "TABLES",
     "TIME",
     "UNATTRIBUTED",
+    "VERDICTS",
     "Column",
     "Table",
 ]

@@ -1,6 +1,18 @@
 """Tables that compute writes: energy, what was attributed to no slot, balances, indicators."""
 
-from ingest.schema.columns import COVERAGE, FACILITY, INTERVAL, METER, Table, count, number, text, time
+from ingest.schema.columns import (
+    COVERAGE,
+    FACILITY,
+    INDICATOR,
+    INTERVAL,
+    METER,
+    SCOPE,
+    Table,
+    count,
+    number,
+    text,
+    time,
+)
 
 ENERGY = Table(
     "energy",
@@ -80,8 +92,8 @@ INDICATORS = Table(
     time="start",
     columns=(
         FACILITY,
-        text("indicator", "indicator (指标) code"),
-        text("scope", "product id where the indicator is of one product; empty otherwise"),
+        INDICATOR,
+        SCOPE,
         INTERVAL,
         time("start", "start of the period"),
         time("end", "end of the period (not part of it)"),

@@ -14,8 +14,11 @@ from ingest.schema import (
     ACTIVITY,
     BALANCE,
     BREACH_EVENTS,
+    BREACHES,
     COLLECTORS,
+    CONNECTIONS,
     ENERGY,
+    FACILITIES,
     GATEWAYS,
     INDICATORS,
     NOTICES,
@@ -24,6 +27,7 @@ from ingest.schema import (
     READINGS,
     RUNS,
     UNATTRIBUTED,
+    VERDICTS,
     Table,
 )
 
@@ -84,6 +88,11 @@ class Layout:
 
 
 _BREACH_TAGS = ("facility", "rule", "indicator", "interval")
+# there is one point a breach: what an alert has to say of it must be tags, the only labels InfluxQL gives
+_CASE_TAGS = (
+    *("breach_id", "facility", "name_zh", "division", "kind", "rule", "title_zh", "severity", "indicator", "scope"),
+    *("interval", "unit", "document", "clause"),
+)
 
 LAYOUTS: dict[str, Layout] = {
     layout.table.name: layout
@@ -101,5 +110,9 @@ LAYOUTS: dict[str, Layout] = {
         Layout(BREACH_EVENTS, _BREACH_TAGS, hashes=("breach_id", "event_id")),
         Layout(NOTICES, ("channel",), hashes=("event_id", "event_id")),
         Layout(RUNS, ("job",)),
+        Layout(VERDICTS, ("facility", "rule", "indicator", "scope", "interval")),
+        Layout(FACILITIES, ("facility", "division", "kind"), hashes=("facility", "facility")),
+        Layout(CONNECTIONS, ("facility", "name_zh", "division", "kind")),
+        Layout(BREACHES, _CASE_TAGS, hashes=("breach_id", "breach_id")),
     )
 }

@@ -9,7 +9,7 @@ import structlog
 from ingest.model import Period
 from ingest.schema import RUNS
 from ingest.store.base import Store
-from pipelines.jobs import announce, compute, judge
+from pipelines.jobs import announce, compute, judge, view
 from pipelines.jobs.context import Context, Done, Job
 
 log = structlog.get_logger()
@@ -29,6 +29,7 @@ JOBS: dict[str, Job] = {
     for job in (
         Job("compute", compute.due, cron="1-59/15 * * * *"),
         Job("judge", judge.due, cron="3-59/15 * * * *"),
+        Job("view", view.due, cron="4-59/15 * * * *"),
         Job("announce", announce.due, cron="*/5 * * * *"),
         Job("maintain", _maintain, cron="7-59/10 * * * *"),
     )

@@ -16,7 +16,7 @@ from ingest.model import Period
 from ingest.schema import READINGS
 from ingest.store.lake import Lake
 from pipelines import factors
-from pipelines.jobs import announce, compute, judge, windows
+from pipelines.jobs import announce, compute, judge, view, windows
 from pipelines.jobs.context import Context
 from pipelines.jobs.table import JOBS, run, watermark
 from pipelines.overview import standing
@@ -364,3 +364,57 @@ def test_maintenance_leaves_what_is_read(year: Context) -> None:
     assert done is not None
     assert done.rows > 0
     assert year.store.read("energy").equals(before)
+
+
+def test_the_verdicts_are_stored_with_their_limit_and_passes_too(year: Context) -> None:
+    judge.over(year, YEAR, NOW)
+    rows = year.store.read("verdicts", rule=["gd-13-pue"], interval=["12mo"]).filter(end=YEAR.end)
+    (row,) = rows.iter_rows(named=True)
+    assert (row["status"], row["limit"], row["enforceable"], row["min_coverage"]) == ("breach", 1.3, 1, 0.9)
+    assert (row["start"], row["end"], row["clause"]) == (YEAR.start, YEAR.end, "重点任务 13")
+    assert set(year.store.read("verdicts")["status"]) == {"breach", "pass", "not_assessable"}
+    before = year.store.read("verdicts")
+    judge.over(year, YEAR, NOW + DAY)
+    assert year.store.read("verdicts").equals(before)
+
+
+def test_a_verdict_of_a_rule_that_binds_no_more_is_void_and_another_period_keeps_its_own(year: Context) -> None:
+    judge.over(year, YEAR, NOW)
+    kept = {name: rule for name, rule in year.catalogue.rules.items() if name != "gd-13-pue"}
+    judge.over(replace(year, catalogue=replace(year.catalogue, rules=kept)), Period(midnight(2026, 9), YEAR.end), NOW)
+    rows = year.store.read("verdicts", rule=["gd-13-pue"], interval=["1mo"]).sort("start")
+    assert rows["status"].to_list()[-2:] == ["breach", "void"]
+    assert rows["limit"].to_list()[-2:] == [1.3, None]
+    assert rows["enforceable"].to_list()[-1] == 0
+
+
+def test_what_grafana_reads_follows_from_registry_readings_and_events(year: Context) -> None:
+    judge.over(year, YEAR, NOW)
+    assert view.due(year, YEAR, NOW).rows > 0
+    (facility,) = year.store.read("facilities").iter_rows(named=True)
+    assert (facility["label_zh"], facility["division"], facility["key_energy_user"]) == ("示例 (centre)", "440781", 1)
+    (connection,) = year.store.read("connections").iter_rows(named=True)
+    # the newest reading is of yesterday's midnight and its meters speak once a day
+    assert (connection["connected"], connection["online"], connection["lag"]) == (1, 1, 33 * 3600)
+    assert connection["coverage"] == pytest.approx(1.0)
+    stands = year.store.read("breaches", severity=["breach"])
+    (breach,) = stands.iter_rows(named=True)
+    assert (breach["state"], breach["rule"], breach["end"], breach["closed"]) == ("open", "gd-13-pue", YEAR.end, None)
+    assert (breach["name_zh"], breach["limit"]) == ("示例", 1.3)
+    assert breach["title_zh"] == year.catalogue.rules["gd-13-pue"].title.zh
+    assert view.due(year, YEAR, NOW).rows == 0
+
+
+def test_a_facility_is_off_line_after_twice_its_slowest_meter_s_period_and_silent_after_32_days(year: Context) -> None:
+    newest = midnight(2026, 9, 30)
+    for hours, online, connected in ((48, 1, 1), (49, 0, 1), (24 * 33, 0, 0)):
+        (row,) = view.connections(year.store, year.registry, newest + timedelta(hours=hours)).iter_rows(named=True)
+        assert (row["online"], row["connected"]) == (online, connected), hours
+
+
+def test_a_facility_that_leaves_the_registry_is_registered_no_more(year: Context) -> None:
+    view.due(year, YEAR, NOW)
+    stored = year.store.read("facilities")
+    gone = view.facilities(year.registry.select([]), stored, NOW + DAY)
+    assert gone["registered"].to_list() == [0]
+    assert view.facilities(year.registry, gone, NOW + DAY)["registered"].to_list() == [1]

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ingest.schema import COLLECTORS, GATEWAYS, INDICATORS, READINGS, RUNS, Table
 from ingest.store.lake import Lake
-from pipelines import show, status
+from pipelines import connected, show, status
 from pipelines.export import HOME
 
 # 16:00 in Shanghai: yesterday is the 19th there, from 16:00 UTC of the 18th
@@ -59,7 +59,7 @@ def test_a_gateway_keeps_its_newest_state_and_the_sum_of_its_losses() -> None:
         own = {"collector": "c", "started": at, "facility": "f", "gateway": gateway, "at": at}
         return own | {"state": state, "lost_upstream": lost}
 
-    found = status.gateways(
+    found = connected.gateways(
         rows(
             GATEWAYS,
             heard("one", 1, "offline", 2),
@@ -77,7 +77,7 @@ def test_of_each_job_the_last_good_run_and_the_last_failure() -> None:
 
     runs = rows(RUNS, ran("judge", 2, "failed", "new"), ran("judge", 0, "done"), ran("judge", 1, "failed", "old"))
     found = {job: rest for job, *rest in status.jobs(runs).iter_rows()}
-    assert list(found) == ["compute", "judge", "announce", "maintain"]
+    assert list(found) == ["compute", "judge", "view", "announce", "maintain"]
     assert found["judge"] == [NOW, NOW + 2 * HOUR, "new"]
     assert found["compute"] == [None, None, None]
 
@@ -138,7 +138,7 @@ def test_of_an_empty_store_everything_is_said_and_fits_a_terminal(lake: Lake, pl
     parts = json.loads(status.as_json(now))
     assert parts["collectors"] == []
     assert parts["total"] == [dict.fromkeys(("items", *status.FATES, "overflow"), 0) | {"closes": True}]
-    assert [row["job"] for row in parts["jobs"]] == ["compute", "judge", "announce", "maintain"]
+    assert [row["job"] for row in parts["jobs"]] == ["compute", "judge", "view", "announce", "maintain"]
     out = Console(width=80, record=True, quiet=True)
     show.status(out, now, HOME)
 
@@ -153,7 +153,7 @@ def test_large_counts_and_long_names_fit_80_columns(plant: Any, capsys: pytest.C
         facilities=pl.DataFrame(
             [("f" * 40, NOW, 1e7, 0.5)], schema=["facility", "newest", "lag", "coverage"], orient="row"
         ),
-        gateways=status.gateways(
+        gateways=connected.gateways(
             rows(
                 GATEWAYS, {"facility": "f", "gateway": "[bold]\x1b[31m", "state": "offline", "at": NOW, "started": NOW}
             )

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.schema import BREACH_EVENTS
+from rules import lifecycle
 from rules.lifecycle import events, open_breaches
 from rules.model import VERDICTS
 
@@ -137,6 +138,40 @@ def expected(line):
 )
 def test_steps(lines, steps):
     assert run(*lines)[0] == steps
+
+
+@pytest.mark.parametrize(
+    ("lines", "state", "opened", "closed"),
+    [
+        (["bbb"], "open", 0, None),
+        (["pbbp"], "closed", 1, 4),
+        (["bpb"], "open", 2, None),
+        (["bpbp"], "closed", 2, 4),
+        (["b", "p"], "withdrawn", 0, None),
+        (["bpp", "bbb"], "open", 0, None),
+        (["bb", "pb"], "open", 1, None),
+        (["bpb", "pbp"], "closed", 1, 3),
+    ],
+)
+def test_how_a_breach_stands(lines, state, opened, closed):
+    (row,) = lifecycle.standing(run(*lines)[1]).iter_rows(named=True)
+    end = None if closed is None else FIRST + closed * DAY
+    assert (row["state"], row["start"], row["closed"]) == (state, FIRST + opened * DAY, end)
+
+
+@given(st.lists(LINES, min_size=1, max_size=4), st.randoms())
+def test_how_a_breach_stands_follows_from_the_events_in_any_order(lines, random):
+    history = run(*lines)[1]
+    shuffled = history.sample(fraction=1, shuffle=True, seed=random.randrange(10**6))
+    stands = standing(history)
+    found = [(row["state"], row["start"]) for row in lifecycle.standing(shuffled).iter_rows(named=True)]
+    openings = [start for start, kind in stands if kind == "opened"]
+    if history.is_empty():
+        assert found == []
+    elif not stands:
+        assert [state for state, _ in found] == ["withdrawn"]
+    else:
+        assert found == [("open" if stands[-1][1] == "opened" else "closed", openings[-1])]
 
 
 def test_event_carries_the_evidence_of_its_verdict():

@@ -1,0 +1,318 @@
+"""
+The one table of words: every text of the dashboards and alert rules, in Chinese and English.
+
+A panel has two entries, its title and what it shows and by which clause; a column of a table has one.
+"""
+
+from typing import NamedTuple
+
+
+class Words(NamedTuple):
+    """One text in both languages."""
+
+    zh: str
+    en: str
+
+
+class Panel(NamedTuple):
+    """Title and description of a panel."""
+
+    title: Words
+    shows: Words
+
+
+_GUANGDONG_12 = Words("广东省碳达峰实施方案任务12", "Guangdong carbon-peak plan, task 12")
+_GUANGDONG_13 = Words("广东省碳达峰实施方案任务13", "Guangdong carbon-peak plan, task 13")
+_GUANGDONG_36 = Words("广东省碳达峰实施方案任务36", "Guangdong carbon-peak plan, task 36")
+_OWN = Words("PeakWatch 自身运行", "PeakWatch's own running; no clause")
+_EVIDENCE = Words("条款见各行“条款”列", "the clause stands in the column `clause`")
+_RULES = Words("规则目录所列条款", "the clauses of the rule catalogue")
+
+
+def _panel(zh: str, en: str, shows_zh: str, shows_en: str, clause: Words = _EVIDENCE) -> Panel:
+    return Panel(Words(zh, en), Words(f"{shows_zh}。依据：{clause.zh}。", f"{shows_en}. Basis: {clause.en}."))
+
+
+BOARDS = {
+    "overview": Words("监管总览", "Regulator's overview"),
+    "facility": Words("用能单位", "Facility"),
+    "data-centre": Words("数据中心", "Data centres"),
+    "quality": Words("数据质量", "Data quality"),
+    "breaches": Words("超限案件", "Breach cases"),
+    "health": Words("系统运行", "Pipeline health"),
+}
+
+VARIABLES = {
+    "division": Words("行政区划", "Division"),
+    "sector": Words("类别", "Sector"),
+    "facility": Words("用能单位", "Facility"),
+}
+
+SECTORS = {
+    "industrial": Words("工业", "Industry"),
+    "data_centre": Words("数据中心", "Data centre"),
+    "public_building": Words("公共建筑", "Public building"),
+    "public_institution": Words("公共机构", "Public institution"),
+    "power_plant": Words("电厂", "Power plant"),
+}
+
+PANELS = {
+    "obliged": _panel(
+        "重点用能单位",
+        "Key energy users",
+        "登记册中的重点用能单位数",
+        "Key energy users of the registry",
+        _GUANGDONG_12,
+    ),
+    "connected": _panel(
+        "已接入",
+        "Connected",
+        "其中32天内有读数的单位数",
+        "Of these, facilities with a reading of the last 32 days",
+        _GUANGDONG_12,
+    ),
+    "online": _panel(
+        "在线",
+        "On-line",
+        "其中最新读数不早于1小时（或计量周期两倍）的单位数",
+        "Of these, facilities whose newest reading is no older than an hour, or twice a meter's period",
+        _GUANGDONG_12,
+    ),
+    "complete": _panel(
+        "昨日完整率",
+        "Completeness of yesterday",
+        "重点用能单位昨日在线监测数据完整率的平均值",
+        "Mean completeness of yesterday's data of the key energy users",
+        _GUANGDONG_12,
+    ),
+    "open_by_severity": _panel(
+        "未关闭超限", "Open breaches", "未关闭的超限与预警数", "Breaches and warnings that are open", _RULES
+    ),
+    "open_by_age": _panel(
+        "未关闭超限的时长",
+        "Open breaches by age",
+        "按首个超限期间结束以来的时间分组",
+        "By the time since the end of the period that opened them",
+        _RULES,
+    ),
+    "ranking": _panel(
+        "指标与限额排名",
+        "Ranking against the limit",
+        "最近一个已判定的12个月期间：指标值、限额与结论",
+        "Newest judged twelve months: value, limit and verdict",
+    ),
+    "divisions": _panel(
+        "分区划统计",
+        "By division",
+        "各区划的重点用能单位数、接入数、在线数与昨日完整率",
+        "Key energy users, connected, on-line and yesterday's completeness of each division",
+        _GUANGDONG_12,
+    ),
+    "divisions_open": _panel(
+        "分区划未关闭超限",
+        "Open breaches by division",
+        "各区划未关闭的超限与预警数",
+        "Open breaches and warnings of each division",
+        _RULES,
+    ),
+    "tce": _panel(
+        "综合能耗（月）",
+        "Energy consumption, monthly",
+        "GB/T 2589 综合能耗",
+        "Comprehensive energy consumption, GB/T 2589",
+        Words("GB/T 2589", "GB/T 2589"),
+    ),
+    "carriers": _panel(
+        "各总表分品种能耗（月）",
+        "Coal equivalent by carrier and main meter, monthly",
+        "角色为 total 的计量器具；下级总表已含在上级中，不可相加",
+        "Meters of role total; one below another is part of it, so the lines must not be added up",
+        Words("GB/T 2589", "GB/T 2589"),
+    ),
+    "co2": _panel(
+        "二氧化碳排放（月）",
+        "CO2, monthly",
+        "按注明日期的排放因子计算",
+        "By dated emission factors",
+        Words("广东省碳达峰实施方案任务10", "Guangdong carbon-peak plan, task 10"),
+    ),
+    "intensity": _panel(
+        "单位产品能耗与限额（月）",
+        "Energy per unit of product and its limit, monthly",
+        "虚线为判定时适用的限额",
+        "Dashed: the limit that held when it was judged",
+        _GUANGDONG_12,
+    ),
+    "intensity_year": _panel(
+        "单位产品能耗与限额（12个月）",
+        "Energy per unit of product and its limit, twelve months",
+        "按期间起点绘制；虚线为判定时适用的限额",
+        "Drawn at the start of the twelve months; dashed: the limit that held when it was judged",
+        _GUANGDONG_12,
+    ),
+    "verdicts": _panel(
+        "判定结果",
+        "Verdicts",
+        "最近的判定，含合格与无法评估的原因",
+        "Newest verdicts, with passes and why one could not be judged",
+    ),
+    "pue_year": _panel(
+        "PUE（12个月）",
+        "PUE, twelve months",
+        "ISO/IEC 30134-2 年度 PUE，按期间起点绘制；虚线为限值",
+        "Annual PUE of ISO/IEC 30134-2, drawn at the start of the twelve months; dashed: the limit",
+        _GUANGDONG_13,
+    ),
+    "pue_month": _panel(
+        "PUE（月）",
+        "PUE, monthly",
+        "阶段 PUE，用于预警；虚线为限值",
+        "Interim PUE (iPUE), an early warning; dashed: the limit",
+        _GUANGDONG_13,
+    ),
+    "pue_now": _panel(
+        "最近12个月 PUE",
+        "PUE of the newest twelve months",
+        "最近一个已判定期间的 PUE、限值与结论",
+        "PUE, limit and verdict of the newest judged period",
+        _GUANGDONG_13,
+    ),
+    "it_load": _panel(
+        "信息设备平均功率",
+        "Mean IT load",
+        "每小时信息设备电量除以1小时",
+        "IT energy of each hour over one hour",
+        _GUANGDONG_13,
+    ),
+    "shares": _panel(
+        "用电构成（月）",
+        "Electricity by role, monthly",
+        "信息设备、制冷、配电与照明各计量器具的电量；下级已含在上级中",
+        "Electricity of each meter of IT, cooling, power distribution and lighting; one below another is part of it",
+        _GUANGDONG_13,
+    ),
+    "coverage": _panel(
+        "日完整率", "Coverage, daily", "在线监测数据完整率", "Completeness of the monitoring data", _GUANGDONG_12
+    ),
+    "estimated": _panel(
+        "分摊电量占比（日）",
+        "Estimated share, daily",
+        "因数据缺口分摊得到的数量占比，各计量器具的平均值",
+        "Share of the quantity that was spread over a gap, mean of the meters",
+        _GUANGDONG_36,
+    ),
+    "not_assessable": _panel(
+        "无法评估", "Not assessable", "无法判定的期间与原因", "Periods that could not be judged, and why"
+    ),
+    "refused": _panel(
+        "隔离条目（日）",
+        "Refused entries, daily",
+        "被拒收并隔离的条目数",
+        "Entries that were refused and kept in quarantine",
+        _GUANGDONG_36,
+    ),
+    "refusals": _panel(
+        "最近隔离记录", "Newest refusals", "主题、原因与说明", "Topic, reason and sentence", _GUANGDONG_36
+    ),
+    "cases": _panel(
+        "案件",
+        "Cases",
+        "每起超限的当前状态与最近一次立案证据",
+        "Every breach as it stands, with the evidence of its last opening",
+    ),
+    "events": _panel(
+        "案件过程", "Steps of the cases", "立案、结案与撤销的全部记录", "Every opening, closing and withdrawal"
+    ),
+    "rate": _panel(
+        "每秒读数",
+        "Readings per second",
+        "按读数时间统计的已存读数",
+        "Stored readings by the time they were taken",
+        _OWN,
+    ),
+    "lag": _panel("最新读数的滞后", "Age of the newest reading", "各单位最新读数的时间差", "By facility", _OWN),
+    "loss": _panel(
+        "损失等式差额",
+        "Loss equation",
+        "收到 − 已存 − 重复 − 隔离 − 待存，应为0",
+        "Received less stored, duplicate, quarantined and pending: must be 0",
+        _OWN,
+    ),
+    "collectors": _panel("采集进程", "Collectors", "各采集进程的计数", "What each collector process counted", _OWN),
+    "jobs": _panel("作业", "Jobs", "各作业最近一次运行", "Newest run of each job", _OWN),
+    "seconds": _panel("作业耗时", "Duration of the jobs", "每次运行的秒数", "Of each run", _OWN),
+}
+
+COLUMNS = {
+    "facility": Words("用能单位编号", "facility"),
+    "name_zh": Words("名称", "name"),
+    "name_en": Words("英文名称", "name"),
+    "division": Words("行政区划", "division"),
+    "obliged": Words("重点用能单位", "key energy users"),
+    "connected": Words("已接入", "connected"),
+    "online": Words("在线", "on-line"),
+    "complete": Words("昨日完整率", "completeness"),
+    "severity": Words("级别", "severity"),
+    "state": Words("状态", "state"),
+    "open": Words("未关闭", "open"),
+    "indicator": Words("指标", "indicator"),
+    "scope": Words("产品", "scope"),
+    "interval": Words("期间", "interval"),
+    "rule": Words("规则", "rule"),
+    "title_zh": Words("规则名称", "title"),
+    "title_en": Words("规则英文名称", "title"),
+    "status": Words("结论", "verdict"),
+    "reason": Words("原因", "reason"),
+    "value": Words("指标值", "value"),
+    "limit": Words("限值", "limit"),
+    "unit": Words("单位", "unit"),
+    "coverage": Words("完整率", "coverage"),
+    "document": Words("文件", "document"),
+    "clause": Words("条款", "clause"),
+    "breach_id": Words("案件编号", "breach id"),
+    "kind": Words("类型", "kind"),
+    "Time": Words("时间", "time"),
+    "closed_ms": Words("结案期间终点", "closed"),
+    "topic": Words("主题", "topic"),
+    "sentence": Words("说明", "sentence"),
+    "entries": Words("条目数", "entries"),
+    "collector": Words("采集器", "collector"),
+    "items": Words("收到", "received"),
+    "stored": Words("已存", "stored"),
+    "duplicate": Words("重复", "duplicate"),
+    "quarantined": Words("隔离", "quarantined"),
+    "pending": Words("待存", "pending"),
+    "job": Words("作业", "job"),
+    "outcome": Words("结果", "outcome"),
+    "error": Words("错误", "error"),
+    "rows": Words("行数", "rows"),
+    "seconds": Words("秒", "seconds"),
+}
+
+LEGENDS = {
+    "limit": Words("限值", "limit"),
+    "breach": Words("超限", "breach"),
+    "warning": Words("预警", "warning"),
+    "month": Words("30天以内", "up to 30 days"),
+    "quarter": Words("30至90天", "30 to 90 days"),
+    "older": Words("90天以上", "over 90 days"),
+    "it": Words("信息设备", "IT equipment"),
+    "cooling": Words("制冷", "cooling"),
+    "power_distribution": Words("配电", "power distribution"),
+    "lighting": Words("照明", "lighting"),
+    "none": Words("无", "none"),
+}
+
+# how a table shows the codes of severity, state, verdict, kind and outcome
+VALUES = {
+    "breach": Words("超限", "breach"),
+    "warning": Words("预警", "warning"),
+    "open": Words("未关闭", "open"),
+    "closed": Words("已结案", "closed"),
+    "withdrawn": Words("已撤销", "withdrawn"),
+    "opened": Words("立案", "opened"),
+    "pass": Words("合格", "pass"),
+    "not_assessable": Words("无法评估", "not assessable"),
+    "done": Words("成功", "done"),
+    "failed": Words("失败", "failed"),
+}
