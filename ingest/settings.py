@@ -30,6 +30,8 @@ class Settings(BaseSettings):
 
     registry: Path = Path("registry")
     store: str = "lake:./data"
+    # a lake that holds what the store no longer keeps; both are read as one
+    archive: Annotated[str, Field(pattern=r"^(lake:.+)?$")] = ""
     broker: str = "embedded"
     mail: str = "file:./outbox"
     engine: Literal["local"] = "local"
@@ -46,6 +48,13 @@ class Settings(BaseSettings):
     store_token: SecretStr | None = None
     store_password: SecretStr | None = None
     store_ca: Path | None = None
+    # of `peakwatch store init` alone
+    store_admin_user: str = ""
+    store_admin_token: SecretStr | None = None
+    store_admin_password: SecretStr | None = None
+    # of `peakwatch copy` alone: for the store that is not that of the settings
+    copy_token: SecretStr | None = None
+    copy_password: SecretStr | None = None
     broker_user: str = ""
     broker_password: SecretStr | None = None
     broker_ca: Path | None = None

@@ -36,7 +36,7 @@ from ingest.settings import Settings
 from ingest.store.connect import connect as connect_store
 from ingest.store.connect import opened as open_store
 from ingest.store.connect import parse as parse_store
-from pipelines import backups, grafana, logs, quarantine, show, typed
+from pipelines import backups, grafana, logs, quarantine, show, stores, typed
 from pipelines import demo as demonstration
 from pipelines import export as exports
 from pipelines import factors as factor_catalogue
@@ -68,6 +68,8 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(credentials.app)
 app.add_typer(backups.app)
 app.add_typer(grafana.app, name="grafana")
+app.add_typer(stores.app, name="store")
+app.command()(stores.copy)
 
 # no emoji: `:-1:` in an id is no thumb
 out, err = Console(emoji=False), Console(stderr=True, emoji=False)

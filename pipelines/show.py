@@ -1,6 +1,6 @@
 """Tables for the terminal: frames and catalogues -> rich. Everything people look at on the command line stands here."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
@@ -20,6 +20,8 @@ from ingest.collect.quarantine import Replayed
 from ingest.model import Text as Bilingual
 from ingest.registry import Registry
 from ingest.settings import Settings
+from ingest.store.copying import Copied
+from ingest.store.influx_setup import Finding
 from pipelines.connected import SILENT
 from pipelines.notify import figures
 from pipelines.status import FATES, Status
@@ -33,6 +35,7 @@ _VERDICTS = {
     "none": "[dim]no limit[/]",
 }
 _KINDS = {"opened": "[bold red]opened[/]", "closed": "[green]closed[/]", "withdrawn": "[yellow]withdrawn[/]"}
+_STATES = {"found": "[dim]found[/]", "made": "[green]made[/]", "changed": "[green]changed[/]"}
 _LISTED = 20  # refusals shown one by one
 _MOST_BYTES = 4096  # of a payload
 _DUMPED = 16  # bytes a line
@@ -299,3 +302,24 @@ def _lag(seconds: float) -> str:
 
 def _share(coverage: float | None) -> str:
     return "–" if coverage is None else figures.percent_at_least(coverage)
+
+
+def findings(out: Console, found: Sequence[Finding]) -> None:
+    """Show what a store has to have, and how it stands."""
+    table = _table("Store", "what", "state", "")
+    for one in found:
+        table.add_row(escape(one.what), _STATES.get(one.state, "[bold red]differs[/]"), escape(one.told))
+    out.print(table)
+
+
+def copied(out: Console, days: Sequence[Copied]) -> None:
+    """Show each day that was copied or found, with its proof, and what is wrong with the others."""
+    numbers = ("rows", "written")
+    table = _table("Copied", "table", "day (UTC)", *numbers, "SHA-256", "verified", right=numbers)
+    for day in days:
+        wrong = "; ".join(filter(None, [f"{day.differing} rows differ" if day.differing else "", day.refusal]))
+        verdict = "[green]yes[/]" if day.verified else f"[bold red]no[/]: {escape(wrong)}"
+        table.add_row(day.table, f"{day.day}", f"{day.rows}", f"{day.written}", day.checksum[:16], verdict)
+    out.print(table)
+    told = f"{len(days)} days, {sum(day.rows for day in days)} rows, {sum(day.written for day in days)} written"
+    out.print(f"{told}, {sum(day.verified for day in days)} days verified", highlight=False)

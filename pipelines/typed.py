@@ -10,16 +10,16 @@ from pipelines.periods import midnight
 _DATE = len("2026-10-01")
 
 
-def period(start: str, end: str, zone: ZoneInfo) -> Period:
+def period(start: str, end: str, zone: ZoneInfo, *, options: tuple[str, str] = ("--from", "--to")) -> Period:
     """
     Build the period of two typed points in time; a date is its midnight in `zone`.
 
     Raises:
         ConfigurationError: a point that is neither a date nor RFC 3339 with an offset, or an end not after the start.
     """
-    first, last = _moment(start, "--from", zone), _moment(end, "--to", zone)
+    first, last = (_moment(text, option, zone) for text, option in zip((start, end), options, strict=True))
     if last <= first:
-        raise ConfigurationError([Problem("--to", end, f"a time after --from {start}")])
+        raise ConfigurationError([Problem(options[1], end, f"a time after {options[0]} {start}")])
     return Period(first, last)
 
 

@@ -1,11 +1,11 @@
 """
 The store as everything else sees it: frames in, frames out, keyed rows, nothing of a database.
 
-Both adapters pass one suite (tests/ingest/test_store.py). A store may be opened by several processes at once.
+Every adapter passes one suite (tests/ingest/test_store.py). A store may be opened by several processes at once.
 """
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 import polars as pl
@@ -85,4 +85,18 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of connections and files."""
+        ...
+
+
+class WholeStore(Store, Protocol):
+    """A store that knows where its rows lie, which copying all of them needs."""
+
+    def days(self, table: str) -> list[date]:
+        """
+        Name the UTC days on which the rows of a table lie, sorted; a day that has none may be among them.
+
+        Raises:
+            StoreUnavailable: cannot be reached.
+            StoreError: the read was refused or came back incomplete.
+        """
         ...

@@ -1,14 +1,19 @@
 """A store from its URL: `lake:PATH`, or `influxdb://[USER@]HOST[:PORT]/DATABASE[?org=ORG]` (`influxdbs:` for TLS)."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from ingest.errors import ConfigurationError, Problem
+from ingest.errors import ConfigurationError, Problem, StoreError
 from ingest.settings import Settings
-from ingest.store.base import Store
+from ingest.store.archived import Archived
+from ingest.store.base import WholeStore
 from ingest.store.influx import Influx
 from ingest.store.influx_http import Target
+from ingest.store.influx_setup import Server
+from ingest.store.influx_setup_1 import Influx1
+from ingest.store.influx_setup_2 import Influx2, version
 from ingest.store.lake import Lake
 
 _WANTED = "lake:PATH, e.g. lake:./data, or influxdb://HOST:8086/DATABASE?org=ORG (influxdbs: for TLS)"
@@ -34,7 +39,7 @@ def parse(url: str) -> Path | Target:
     raise _problem(repr(url), _WANTED)
 
 
-def connect(url: str, settings: Settings | None = None) -> Store:
+def connect(url: str, settings: Settings | None = None) -> WholeStore:
     """
     Open the store a URL names; an InfluxDB is first spoken to by the first call.
 
@@ -51,21 +56,51 @@ def connect(url: str, settings: Settings | None = None) -> Store:
         return Lake(place)
     if settings is None:
         return Influx(place)
-    ca = settings.store_ca
-    if ca is not None and not ca.is_file():
-        raise ConfigurationError([Problem("setting store_ca", repr(str(ca)), "a file of certificates (PEM)")])
+    ca = _authorities(settings)
     secret = settings.store_password if place.user else settings.store_token
     if place.user and secret is None:
         raise ConfigurationError([Problem("setting store", f"user {place.user!r} without a password", _FROM)])
     return Influx(place, secret.get_secret_value() if secret else None, ca)
 
 
-_FROM = "PEAKWATCH_STORE_PASSWORD in the environment, or a file of that name, in small letters, in PEAKWATCH_FROMS"
+def opened(settings: Settings) -> WholeStore:
+    """Open the store of the settings, with the archive where there is one. See `connect`."""
+    store = connect(settings.store, settings)
+    return Archived(store, connect(settings.archive)) if settings.archive else store
 
 
-def opened(settings: Settings) -> Store:
-    """Open the store of the settings. See `connect`."""
-    return connect(settings.store, settings)
+def administered(settings: Settings) -> Server:
+    """
+    Open the InfluxDB of the settings as its administrator.
+
+    Raises:
+        ConfigurationError: the store is none, names no organisation, or the administrator's secret is not set.
+        StoreUnavailable: cannot be reached.
+        StoreError: the server is of another version.
+    """
+    place = parse(settings.store)
+    if isinstance(place, Path):
+        raise _problem(repr(settings.store), "an InfluxDB; a lake needs nothing made")
+    told = version(place, ca := _authorities(settings))
+    if told.startswith("1."):
+        password = settings.store_admin_password
+        return Influx1(
+            replace(place, user=settings.store_admin_user), password.get_secret_value() if password else None, ca
+        )
+    if told.startswith("3."):
+        raise StoreError(f"{place}: is InfluxDB {told}; wanted version 1 or 2")
+    if not place.org:
+        raise _problem(repr(settings.store), "the organisation of InfluxDB 2 too: ...?org=ORG")
+    if settings.store_admin_token is None:
+        raise ConfigurationError([Problem("setting store_admin_token", "none", "the operator's token of InfluxDB 2")])
+    return Influx2(replace(place, user=""), settings.store_admin_token.get_secret_value(), ca)
+
+
+def _authorities(settings: Settings) -> Path | None:
+    ca = settings.store_ca
+    if ca is not None and not ca.is_file():
+        raise ConfigurationError([Problem("setting store_ca", repr(str(ca)), "a file of certificates (PEM)")])
+    return ca
 
 
 def _target(url: str) -> Target:

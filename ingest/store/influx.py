@@ -8,7 +8,7 @@ changed, or that has null now where it had a value, has its old point deleted fi
 """
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from threading import Lock
 
@@ -25,6 +25,7 @@ from ingest.store.influx_query import (
     between,
     columns_of,
     deletion,
+    each_day,
     matching,
     points,
     predicate,
@@ -94,6 +95,13 @@ class Influx:
         # what a text cannot say in InfluxQL was not asked for
         wanted = [pl.col(name).is_in(list(values)) for name, values in match.items()]
         return rows.filter(*wanted).sort(layout.table.key).select(names)
+
+    def days(self, table: str) -> list[date]:
+        """Name the days of a table, as the server counts them. See `WholeStore.days`."""
+        statement, counts = each_day(LAYOUTS[table_of(table).name])
+        answer = self._connection.query(statement)
+        moments = frame(answer, (), counts, source=str(self._connection.target))[NS]
+        return (moments // PLACES).cast(TIME).dt.date().sort().to_list()
 
     def maintain(self, at: datetime) -> dict[str, int]:
         """Do nothing: InfluxDB compacts its shards by itself. See `Store.maintain`."""

@@ -62,6 +62,16 @@ def select(layout: Layout, fields: Collection[str], conditions: Sequence[str], t
     return f"SELECT {names} FROM {source}{where} GROUP BY {groups}{tail}"  # noqa: S608 - every part is quoted
 
 
+def each_day(layout: Layout) -> tuple[str, dict[str, pl.DataType]]:
+    """Return the statement that counts the points of each UTC day that has some, and the fields of its answer."""
+    anchors = (layout.anchor, SPECIAL)
+    counts = ", ".join(f'count({quoted(name, NAME)}::field) AS "n_{name}"' for name in anchors)
+    where = " AND ".join(between(FIRST, LAST))  # without a bound the days that are to come are left out
+    source = f"{quoted(layout.policy, NAME)}.{quoted(layout.table.name, NAME)}"
+    statement = f"SELECT {counts} FROM {source} WHERE {where} GROUP BY time(1d) fill(none)"  # noqa: S608 - quoted
+    return statement, {f"n_{name}": pl.Int64() for name in anchors}
+
+
 def matching(layout: Layout, match: Mapping[str, Collection[str]]) -> list[str]:
     """Return conditions on text columns; each is one of the wanted values."""
     conditions = []

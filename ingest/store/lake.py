@@ -6,7 +6,7 @@ with. A read takes one snapshot: whole commits, the newest row of each key. Seve
 """
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +15,7 @@ from ingest.errors import StoreError, StoreUnavailable
 from ingest.model import Period
 from ingest.schema import TABLES
 from ingest.store.lake_maintenance import maintain
-from ingest.store.lake_query import selected, selections, unseen
+from ingest.store.lake_query import days, selected, selections, unseen
 from ingest.store.lake_table import LakeTable, faults
 from ingest.store.rows import accepted, chosen, table_of
 
@@ -65,6 +65,13 @@ class Lake:
             if snapshot is None:
                 return pl.DataFrame(schema=lake_table.table.schema).select(names)
             return selected(lake_table.table, lake_table.folder, snapshot.files, wanted, columns=names)
+
+    def days(self, table: str) -> list[date]:
+        """Name the days of a table, by the statistics of its files. See `WholeStore.days`."""
+        lake_table = self._tables[table_of(table).name]
+        with faults(self.folder):
+            snapshot = lake_table.snapshot()
+        return [] if snapshot is None else days(lake_table.table, snapshot.files)
 
     def maintain(self, at: datetime) -> dict[str, int]:
         """Merge small files, checkpoint, and drop what no reader can need any more. See `Store.maintain`."""

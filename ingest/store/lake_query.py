@@ -7,7 +7,7 @@ can matter. The log is append-only, so a key may stand in several files: the row
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -101,6 +101,13 @@ def unseen(table: Table, folder: Path, files: pl.DataFrame, batch: pl.DataFrame)
     stored = _newest(table, held).collect()
     fresh = batch.join(stored, on=identity, how="anti", nulls_equal=True, maintain_order="left")
     return replacing(table, fresh, stored)
+
+
+def days(table: Table, files: pl.DataFrame) -> list[date]:
+    """Name the days between the first and the last time of each file, sorted."""
+    first, last = (pl.col(f"{bound}.{table.time}").dt.date() for bound in ("min", "max"))
+    spans = files.select(pl.date_ranges(first, last.fill_null(date.max)).alias("days"))
+    return spans.explode("days").to_series().drop_nulls().unique().sort().to_list()
 
 
 def newest(table: Table, folder: Path, files: pl.DataFrame) -> pl.DataFrame:

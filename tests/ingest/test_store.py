@@ -30,6 +30,7 @@ from ingest.schema import (
     Table,
 )
 from ingest.settings import Settings
+from ingest.store.archived import Archived
 from ingest.store.base import Store
 from ingest.store.connect import connect, parse
 
@@ -92,7 +93,7 @@ class FromBuckets:
         with self._client() as client:
             org = client.organizations_api().find_organizations(org=self._target.org)[0].id
             for policy in ("raw", "autogen"):
-                bucket = client.buckets_api().create_bucket(bucket_name=f"{database}/{policy}", org_id=org)
+                bucket = client.buckets_api().create_bucket(bucket_name=f"{database}/{policy}", org=org)
                 mapping = DBRPCreate(
                     org_id=org,
                     database=database,
@@ -103,7 +104,44 @@ class FromBuckets:
                 DBRPsService(client.api_client).post_dbrp(dbrp_create=mapping)
 
 
-KINDS = ["lake", pytest.param("influxdb", marks=pytest.mark.server)]
+class Forgetful(Archived):
+    """A store that forgets its rows after every second write, once they are in the archive."""
+
+    def __init__(self, folder: Path, writes: list[int]) -> None:
+        self._folder, self._writes = folder, writes
+        self._stores: dict[int, Store] = {}
+        self._archive = connect(f"lake:{folder}/archive")
+
+    @property
+    def _store(self) -> Store:
+        number = self._writes[0] // 2
+        if number not in self._stores:
+            self._stores[number] = connect(f"lake:{self._folder}/store-{number}")
+        return self._stores[number]
+
+    def write(self, table: str, rows: pl.DataFrame) -> int:
+        store = self._store
+        changed = super().write(table, rows)
+        self._writes[0] += 1
+        if self._writes[0] % 2 == 0:
+            for name in TABLES:
+                self._archive.write(name, store.read(name))
+        return changed
+
+
+class FromArchived:
+    """Lakes whose rows are in an archive sooner or later, and then nowhere else."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writes: dict[str, list[int]] = {}
+
+    def __call__(self, name: str) -> Store:
+        return Forgetful(self._folder / name, self._writes.setdefault(name, [0]))
+
+
+KINDS = ["lake", "archived", pytest.param("influxdb", marks=pytest.mark.server)]
+LAKES = ("lake", "archived")
 if os.environ.get("PEAKWATCH_TEST_INFLUX_URL"):
     KINDS.append(pytest.param("buckets", marks=pytest.mark.server))
 
@@ -117,8 +155,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 def opener(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
     """Open the store of a name as often as one likes; the first time it is empty."""
     opened: list[Store] = []
-    if kind == "lake":
-        source: Opener = FromLake(tmp_path)
+    source: Opener
+    if kind in LAKES:
+        source = FromLake(tmp_path) if kind == "lake" else FromArchived(tmp_path)
     else:
         source = FromBuckets() if kind == "buckets" else FromInflux(request.getfixturevalue("influxd"))
 
@@ -227,7 +266,7 @@ def test_any_moment_is_found_again_and_known_again(store: Store, time: datetime)
 )
 def test_a_moment_is_stored_or_refused_never_another_one(store: Store, kind: str, time: datetime) -> None:
     row = rows(READINGS, reading(1.0, time=time))
-    if kind == "lake":
+    if kind in LAKES:
         assert [store.write("readings", row), store.write("readings", row)] == [1, 0]
         assert_frame_equal(store.read("readings"), row)
     else:
@@ -405,6 +444,18 @@ def test_filters_are_joined_by_and_their_values_by_or(store: Store) -> None:
     assert store.read("energy", Period(NOON + QUARTER, NOON + 2 * QUARTER), facility=["f"]).is_empty()
 
 
+def test_the_days_of_a_table_are_those_of_its_rows_in_utc(store: Store) -> None:
+    assert store.days("readings") == store.days("quarantine") == []
+    midnight, tick = datetime(2026, 11, 20, tzinfo=UTC), timedelta(microseconds=1)
+    times = [datetime(1970, 1, 1, tzinfo=UTC), midnight - tick, midnight, midnight + timedelta(days=400)]
+    store.write("readings", rows(READINGS, *(reading(None, time=time) for time in times)))
+    # a bound that is known to the millisecond may add the day after
+    assert {time.date() for time in times} <= set(store.days("readings"))
+    assert len(store.days("readings")) == 4
+    store.write("energy", rows(ENERGY, {"interval": "1d"}, {"interval": "1d", "start": NOON + timedelta(days=2)}))
+    assert {NOON.date(), (NOON + timedelta(days=2)).date()} <= set(store.days("energy"))
+
+
 # ----- refusals
 
 
@@ -542,7 +593,7 @@ def test_a_store_is_a_dictionary_by_key_whoever_writes_and_whenever_it_is_mainta
             continue
         batch = rows(table, *changes)
         # on a server, what a write returns is exact where each meter has one writer: decision 10
-        writer = stores[who if kind == "lake" or table is not READINGS else 0]
+        writer = stores[who if kind in LAKES or table is not READINGS else 0]
         assert writer.write(table.name, batch) == remembered(table, expected[table], batch)
     for table, column in ((READINGS, "received"), (NOTICES, "at")):
         wanted = pl.DataFrame(list(expected[table].values()), schema=table.schema, orient="row").sort(table.key)
