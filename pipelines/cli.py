@@ -16,7 +16,6 @@ from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 import typer
-from pydantic import SecretStr
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
@@ -36,23 +35,21 @@ from ingest.settings import Settings
 from ingest.store.connect import connect as connect_store
 from ingest.store.connect import opened as open_store
 from ingest.store.connect import parse as parse_store
-from pipelines import backups, grafana, logs, quarantine, show, stores, typed
+from pipelines import backups, entering, freezing, grafana, logs, quarantine, show, stores, typed
 from pipelines import demo as demonstration
 from pipelines import export as exports
 from pipelines import factors as factor_catalogue
 from pipelines import status as standing
 from pipelines.collecting import collector as collector_of
 from pipelines.credentials import commands as credentials
-from pipelines.factors import Factors
 from pipelines.jobs import announce as announcing
 from pipelines.jobs import compute as computing
 from pipelines.jobs import judge as judging
 from pipelines.jobs.context import Context, Done
-from pipelines.notify.mail import Mailer
 from pipelines.notify.mail import connect as connect_mail
 from pipelines.scheduler import scheduling
+from pipelines.world import catalogues, mailer, secret, world
 from rules import catalogue as rule_catalogue
-from rules.catalogue import Catalogue
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -70,6 +67,9 @@ app.add_typer(backups.app)
 app.add_typer(grafana.app, name="grafana")
 app.add_typer(stores.app, name="store")
 app.command()(stores.copy)
+app.add_typer(freezing.app, name="corrections")
+app.command("freeze")(freezing.freeze)
+app.command("enter")(entering.enter)
 
 # no emoji: `:-1:` in an id is no thumb
 out, err = Console(emoji=False), Console(stderr=True, emoji=False)
@@ -89,30 +89,6 @@ To = Annotated[str, typer.Option("--to", help="RFC 3339, or a date; the end is n
 def clock() -> datetime:
     """Now: the only reading of the clock."""
     return datetime.now(UTC)
-
-
-@contextmanager
-def world(config: Path | None) -> Iterator[tuple[Settings, Context]]:
-    """Build what the jobs need from the settings, and let go of it at the end."""
-    settings = all_settings.load(config)
-    registry = registries.load(settings.registry)
-    catalogue, factors = catalogues(settings)
-    outgoing = mailer(settings)
-    with closing(open_store(settings)) as store:
-        yield settings, Context(store, registry, factors, catalogue, outgoing, settings.sender)
-
-
-def catalogues(settings: Settings) -> tuple[Catalogue, Factors]:
-    """Read rules and factors, with what the operator has confirmed of them."""
-    carriers = [name.removeprefix("factor:") for name in settings.confirmed if name.startswith("factor:")]
-    rules = [name for name in settings.confirmed if not name.startswith("factor:")]
-    return rule_catalogue.load(rules), factor_catalogue.load(carriers)
-
-
-def mailer(settings: Settings) -> Mailer:
-    """Make the way out for mail."""
-    password = secret(settings.mail_password)
-    return connect_mail(settings.mail, user=settings.mail_user, password=password, ca=settings.mail_ca)
 
 
 def by_zone(context: Context) -> Iterator[tuple[ZoneInfo, Context]]:
@@ -143,11 +119,6 @@ def _real_broker(settings: Settings) -> Broker:
     return Broker.parse(
         settings.broker, user=settings.broker_user, password=secret(settings.broker_password), ca=settings.broker_ca
     )
-
-
-def secret(value: SecretStr | None) -> str | None:
-    """Unwrap a secret where it is handed to an adapter."""
-    return None if value is None else value.get_secret_value()
 
 
 def collecting(settings: Settings, context: Context, *, group: str, metrics: str) -> None:

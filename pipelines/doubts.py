@@ -47,7 +47,7 @@ def frozen_registers(plain: pl.DataFrame, slots: pl.DataFrame, links: pl.DataFra
     below = links.join(slots, left_on=["facility", "sub"], right_on=["facility", "meter"])
     return (
         stood.join(below.select("facility", "meter", "start", "end", "quantity"), on=["facility", "meter"])
-        .filter(pl.col("start") >= pl.col("since"), pl.col("end") <= pl.col("until"))
+        .filter(pl.col("start") >= pl.max_horizontal("since", "day"), pl.col("end") <= pl.col("until"))
         .group_by(*_DAY, end="until")
         .agg(below=pl.col("quantity").sum())
         .filter(pl.col("below") > 0)
@@ -76,9 +76,11 @@ def drawn(plain: pl.DataFrame) -> pl.DataFrame:
         row a step.
     """
     rate = pl.col("quantity") / ((pl.col("end") - pl.col("start")) / timedelta(hours=1))
-    joined = (pl.col("start") == pl.col("end").shift()) & (pl.col("meter") == pl.col("meter").shift())
+    # a day is judged by itself: the same steps are found whether it is worked on alone or among others
+    own = pl.struct("facility", "meter", "day")
+    joined = (pl.col("start") == pl.col("end").shift()) & (own == own.shift())
     rates = plain.with_columns(rate=rate, joined=joined.fill_null(value=False))
-    change, tolerance = pl.col("rate").diff(), SAME * pl.col("rate").abs()
+    change, tolerance = pl.when("joined").then(pl.col("rate").diff()), SAME * pl.col("rate").abs()
     held = pl.col("joined") & (change.abs() <= tolerance) & (pl.col("rate") != 0)
     ruled = pl.col("joined") & (change.abs() > tolerance) & ((change - change.shift()).abs() <= SAME * change.abs())
     kind = pl.when(held).then(pl.lit("frozen")).when(ruled.fill_null(value=False)).then(pl.lit("interpolated"))

@@ -24,7 +24,12 @@ from ingest.store.base import Store
 HOME = ZoneInfo("Asia/Shanghai")
 
 Format = Literal["csv", "json", "parquet"]
-Export = Literal["readings", "activity", "energy", "unattributed", "balance", "indicators", "breaches", "quarantine"]
+# fmt: off
+Export = Literal[
+    "readings", "activity", "energy", "unattributed", "balance", "indicators", "breaches", "quarantine", "entries",
+    "corrections",
+]
+# fmt: on
 
 # the events are what an operator calls the breaches
 _TABLES = {"breaches": "breach_events"}

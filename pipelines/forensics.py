@@ -8,6 +8,8 @@ The rules and their formulas stand in docs/methods/energy.md. Conservation holds
 quantity + unattributed = last - first + 10^digits a rollover + the value before a reset + removed - installed.
 """
 
+from datetime import timedelta
+
 import polars as pl
 
 from pipelines import runs
@@ -39,6 +41,12 @@ SMALL = 0.1
 
 # where no rated power is known, a value that is off by this many times the advance of its neighbours is a glitch
 OFF = 10
+
+# a value that was held for longer is no glitch; so what a value is shows in a few readings around it
+HELD = timedelta(hours=6)
+
+# no value is judged a glitch by one further away
+REACH = timedelta(days=64)
 
 _EVIDENCE = {name: pl.lit(None, pl.Float64()) for name in ("unattributed", "before", "after", "bound")}
 
@@ -163,8 +171,10 @@ def _is_off() -> pl.Expr:
     far = pl.min_horizontal((value - previous).abs(), (value - following).abs()) * pl.col("scale") > OFF * line
     explained = _explains(previous, value, there) & _explains(value, following, back)
     outside = (value < previous) | (value > following)
+    near = (there <= REACH) & (back <= REACH) & (pl.col("last") - pl.col("first") <= HELD)
     return (
         ~pl.col("exchange")
+        & near
         & outside
         & _is_plausible(previous, following, whole)
         & (~explained | (pl.col("rated").is_null() & far))

@@ -113,8 +113,7 @@ def discard_refusals(
     config: ConfigFile = None,
 ) -> None:
     """Put refusals away for good, with a name and a reason; nothing is deleted."""
-    if empty := [option for option, text in (("--by", by), ("--why", why)) if not text.strip()]:
-        raise ConfigurationError([Problem(option, "nothing", "a text") for option in empty])
+    typed.named(by, why)
     with stored(config) as store:
         rows = quarantine.refusals(store)
         names = named(rows, ids)

@@ -323,3 +323,20 @@ def copied(out: Console, days: Sequence[Copied]) -> None:
     out.print(table)
     told = f"{len(days)} days, {sum(day.rows for day in days)} rows, {sum(day.written for day in days)} written"
     out.print(f"{told}, {sum(day.verified for day in days)} days verified", highlight=False)
+
+
+def corrections(out: Console, rows: pl.DataFrame, zone: ZoneInfo) -> None:
+    """Show what would change in frozen months: the figures of whole months and years; the others are counted."""
+    figure, main = pl.col("figure"), pl.col("row").str.contains(r" (1mo|12mo) ")
+    told = rows.filter((main & figure.is_in(["quantity", "value"])) | (pl.col("of") == "unattributed"))
+    table = _table("Corrections", "facility", "month", "what", "old", "new", "state", right=("old", "new"))
+    for row in told.sort("start", "facility", "of", "row", "since").iter_rows(named=True):
+        old, new = ("–" if row[name] is None else f"{row[name]:,.6g}" for name in ("old", "new"))
+        decided = f"\n{_printed(row['by'])}: {_printed(row['why'])}" if row["by"] else ""
+        what = f"{_printed(row['row'])}\n{row['figure']} [{row['unit']}]"
+        table.add_row(
+            row["facility"], f"{row['start'].astimezone(zone):%Y-%m}", escape(what), old, new, row["state"] + decided
+        )
+    out.print(table)
+    more = rows.height - told.height
+    out.print(f"{more:,} further figures: `peakwatch export corrections` has them all", highlight=False)

@@ -1,11 +1,11 @@
 """Points in time as people type them: a date, which is the facility's own midnight, or RFC 3339 with an offset."""
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from ingest.errors import ConfigurationError, Problem
 from ingest.model import Period
-from pipelines.periods import midnight
+from pipelines.periods import midnight, months
 
 _DATE = len("2026-10-01")
 
@@ -34,3 +34,29 @@ def _moment(text: str, option: str, zone: ZoneInfo) -> datetime:
         wanted = "a date (2026-10-01) or RFC 3339 with an offset (2026-10-01T08:00:00+08:00)"
         raise ConfigurationError([Problem(option, repr(text), wanted)])
     return at
+
+
+def named(by: str, why: str) -> None:
+    """
+    Require a name and a reason.
+
+    Raises:
+        ConfigurationError: one of them is empty.
+    """
+    if empty := [option for option, text in (("--by", by), ("--why", why)) if not text.strip()]:
+        raise ConfigurationError([Problem(option, "nothing", "a text") for option in empty])
+
+
+def month(text: str, option: str, zone: ZoneInfo) -> Period:
+    """
+    Build the local month of a text like 2026-10.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        first = date.fromisoformat(f"{text}-01")
+    except ValueError:
+        raise ConfigurationError([Problem(option, repr(text), "a month, e.g. 2026-10")]) from None
+    (whole,) = months(Period(midnight(first, zone), midnight(first, zone) + timedelta(hours=1)), zone)
+    return whole

@@ -5,9 +5,20 @@ A table is keyed; writing the same row again changes nothing, writing another ro
 Stored time is UTC with microseconds; a period is labelled by its start.
 """
 
-from ingest.schema.collected import ACTIVITY, COLLECTORS, GATEWAYS, QUARANTINE, QUARANTINE_STATES, READINGS, REPLACED
+from ingest.schema.collected import (
+    ACTIVITY,
+    COLLECTORS,
+    ENTERED,
+    GATEWAYS,
+    QUARANTINE,
+    QUARANTINE_STATES,
+    READINGS,
+    REPLACED,
+    VOID,
+)
 from ingest.schema.columns import TIME, Column, Table
 from ingest.schema.computed import BALANCE, ENERGY, INDICATORS, UNATTRIBUTED
+from ingest.schema.decisions import CORRECTIONS, ENTRIES, FREEZES
 from ingest.schema.judged import BREACH_EVENTS, NOTICES, RUNS
 from ingest.schema.views import BREACHES, CONNECTIONS, FACILITIES, VERDICTS
 
@@ -26,6 +37,9 @@ TABLES: dict[str, Table] = {
         INDICATORS,
         BREACH_EVENTS,
         NOTICES,
+        ENTRIES,
+        FREEZES,
+        CORRECTIONS,
         RUNS,
         VERDICTS,
         FACILITIES,
@@ -42,8 +56,12 @@ __all__ = [
     "BREACH_EVENTS",
     "COLLECTORS",
     "CONNECTIONS",
+    "CORRECTIONS",
     "ENERGY",
+    "ENTERED",
+    "ENTRIES",
     "FACILITIES",
+    "FREEZES",
     "GATEWAYS",
     "INDICATORS",
     "NOTICES",
@@ -56,6 +74,7 @@ __all__ = [
     "TIME",
     "UNATTRIBUTED",
     "VERDICTS",
+    "VOID",
     "Column",
     "Table",
 ]

@@ -6,6 +6,8 @@ from ingest.schema.columns import FACILITY, METER, Column, Table, count, number,
 
 # of readings.flags: the row replaced another value of the same time
 REPLACED = 8
+# entered by hand; void: known to be wrong, counts as not taken
+ENTERED, VOID = 16, 32
 
 READINGS = Table(
     "readings",
@@ -23,7 +25,8 @@ READINGS = Table(
             "flags",
             pl.Int32(),
             "sum of: 1 unit was converted, 2 time taken from the message's default, 4 time of receipt, "
-            "8 replaced another value of the same time",
+            "8 replaced another value of the same time, 16 entered by hand, "
+            "32 void: known to be wrong, counts as not taken",
         ),
         text("gateway", "gateway that published it"),
         time("received", "when the collector took it in hand, or handed it to the store again"),

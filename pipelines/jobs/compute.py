@@ -9,7 +9,8 @@ Running it again over the same readings changes nothing; a slot that lost its en
 unattributable) is emptied, never left standing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -17,12 +18,15 @@ import polars as pl
 
 from ingest.model import Period
 from ingest.registry import Registry
-from ingest.schema import ACTIVITY, BALANCE, ENERGY, INDICATORS, UNATTRIBUTED
+from ingest.schema import ACTIVITY, BALANCE, ENERGY, FREEZES, INDICATORS, UNATTRIBUTED
 from ingest.store.base import Store
 from pipelines import balance, energy, periods, registers, unattributed
 from pipelines.indicators import table
+from pipelines.jobs import frozen
 from pipelines.jobs.context import Context, Done
-from pipelines.jobs.windows import around, cut, days_of, dirty, portions
+from pipelines.jobs.draft import Draft
+from pipelines.jobs.neighbours import bridged
+from pipelines.jobs.windows import around, cut, days_of, dirty, passed, portions
 
 # readings reach the store after they were received; what a run may have missed for that, the next one looks at again
 OVERLAP = timedelta(hours=1)
@@ -48,25 +52,68 @@ def over(context: Context, period: Period, at: datetime) -> Done:
 
 def due(context: Context, news: Period, at: datetime) -> Done:
     """
-    Compute what readings received in `news` made dirty, and the days the clock passed over meanwhile.
+    Compute what readings and outputs received in `news` made dirty, and the days that began or ended meanwhile.
 
     A day on which nothing arrived gets its rows too: missing data is a verdict.
     """
     late = dirty(context.store, context.registry, Period(news.start - OVERLAP, news.end), at)
     days = {
-        name: days_of(news, known.zone) | late.get(name, set()) for name, known in context.registry.facilities.items()
+        name: passed(news, known.zone) | late.get(name, set()) for name, known in context.registry.facilities.items()
     }
     return _all(context, days, at)
 
 
+def month_anew(context: Context, facility: str, month: Period, at: datetime) -> dict[str, pl.DataFrame]:
+    """
+    Compute one facility over a whole month without storing anything.
+
+    Returns:
+        By table, the rows of every period that ends in the month: what would be stored if it were not frozen.
+    """
+    draft = Draft(context.store)
+    _window(replace(context, store=draft), context.registry.select([facility]), month, at)
+    return {table: frozen.ending(draft.written(table), month) for table in frozen.FIGURES}
+
+
+def correct(context: Context, facility: str, month: Period, at: datetime, *, by: str, why: str) -> int:
+    """
+    Compute a frozen month anew, store what differs and keep what stood there; windows of twelve months follow.
+
+    Returns:
+        The number of rows changed.
+    """
+    changed = frozen.apply(
+        context.store, month_anew(context, facility, month, at), facility, month, by=by, why=why, at=at
+    )
+    registry = context.registry.select([facility])
+    guarded = _guarded(context, [facility])
+    changed += _indicators(replace(context, store=guarded), registry, {"12mo": _years(month, _zone(registry), at)})
+    _compare(context, guarded.kept, at)
+    return changed
+
+
+def _guarded(context: Context, facilities: Collection[str]) -> frozen.Guarded:
+    return frozen.Guarded(context.store, context.store.read(FREEZES.name, facility=facilities))
+
+
+def _compare(context: Context, months: set[tuple[str, Period]], at: datetime) -> None:
+    """Compare frozen months with what they would be now."""
+    for name, month in sorted(months):
+        frozen.propose(context.store, month_anew(context, name, month, at), name, month, at)
+
+
 def _all(context: Context, days: dict[str, set[date]], at: datetime) -> Done:
+    """Compute days; what lies in a frozen month is only compared with what is stored."""
+    guarded = _guarded(context, days)
+    final, still_open = frozen.parted(days, guarded.months, context.registry)
+    opened = replace(context, store=guarded)
     done = [
-        _window(context, context.registry.select(names), window, at) for window, names in cut(days, context.registry)
+        _window(opened, context.registry.select(names), window, at)
+        for window, names in cut(still_open, context.registry)
     ]
-    if not done:
-        return Done(0)
+    _compare(context, final | guarded.kept, at)
     spans = [one.touched for one in done if one.touched]
-    return Done(sum(one.rows for one in done), Period(min(s.start for s in spans), max(s.end for s in spans)))
+    return Done(sum(one.rows for one in done), _span(spans) if spans else None)
 
 
 def _window(context: Context, registry: Registry, window: Period, at: datetime) -> Done:
@@ -76,9 +123,10 @@ def _window(context: Context, registry: Registry, window: Period, at: datetime) 
     rows = sum(
         _days(context, registry, portion, at) for portion in portions(window, zone, meters=registry.meters.height)
     )
-    days = store.read(ENERGY.name, month, facility=names, interval=["1d"])
+    days = _filled(store.read(ENERGY.name, month, facility=names, interval=["1d"]))
     rows += _settle(store, energy.roll_up(days, "1mo", zone), month, intervals=["1mo"], facilities=names)
-    rows += _indicators(context, registry, window, at)
+    wanted = {"1d": periods.days(window, zone), "1mo": [month], "12mo": _years(month, zone, at)}
+    rows += _indicators(context, registry, wanted)
     context.advance(1)
     return Done(rows, window)
 
@@ -86,7 +134,8 @@ def _window(context: Context, registry: Registry, window: Period, at: datetime) 
 def _days(context: Context, registry: Registry, window: Period, at: datetime) -> int:
     """Compute slots, hours and days, and what was attributed to none."""
     zone, names, store = _zone(registry), list(registry.facilities), context.store
-    steps = registers.steps(around(store, registry.meters, window, at), registry.meters, registry.exchanges)
+    readings = around(store, registry.meters, window, at)
+    steps = bridged(registers.steps(readings, registry.meters, registry.exchanges))
     factors = context.factors.with_measured(registry.calorific)
     slots = energy.slots(steps, window)
     quarters = energy.to_energy(slots, registry.meters, registry.facts, factors)
@@ -115,14 +164,17 @@ def _balance(store: Store, slots: pl.DataFrame, registry: Registry, window: Peri
     return store.write(BALANCE.name, pl.concat([rows, gone]))
 
 
-def _indicators(context: Context, registry: Registry, window: Period, at: datetime) -> int:
-    zone, names = _zone(registry), list(registry.facilities)
-    months = periods.months(window, zone)
-    years = [year for month in months for year in periods.twelve_months_with(month, zone) if year.end <= at]
-    wanted = {"1d": periods.days(window, zone), "1mo": months, "12mo": years}
+def _years(month: Period, zone: ZoneInfo, at: datetime) -> list[Period]:
+    return [year for year in periods.twelve_months_with(month, zone) if year.end <= at]
+
+
+def _indicators(context: Context, registry: Registry, wanted: dict[str, list[Period]]) -> int:
+    names = list(registry.facilities)
+    if not any(wanted.values()):
+        return 0
     span = _span(period for group in wanted.values() for period in group)
     rows = table.compute(
-        context.store.read(ENERGY.name, span, facility=names, interval=["1d", "1mo"]),
+        _filled(context.store.read(ENERGY.name, span, facility=names, interval=["1d", "1mo"])),
         registry,
         context.store.read(ACTIVITY.name, Period(span.start - _LONGEST_ACTIVITY, span.end), facility=names),
         wanted,
@@ -138,6 +190,11 @@ def _settle(store: Store, rows: pl.DataFrame, window: Period, *, intervals: list
     nothing = {name: pl.lit(None, pl.Float64()) for name in ("quantity", "kwh", "kgce", "kg_co2")}
     emptied = gone.with_columns(**nothing, coverage=0.0, estimated=0.0)
     return store.write(ENERGY.name, pl.concat([rows, emptied]))
+
+
+def _filled(rows: pl.DataFrame) -> pl.DataFrame:
+    """Leave out the rows that were emptied: they count as if they had never been."""
+    return rows.filter(pl.col("quantity").is_not_null())
 
 
 def _span(every: Iterable[Period]) -> Period:

@@ -1,33 +1,27 @@
 """
-Which days must be computed, and which readings that needs.
+Which days must be computed: those that something new makes dirty, cut into windows.
 
-A reading moves the steps around it, so it makes every day between its nearest readings, two on either side, dirty.
-What is dirty is cut into windows: whole days of one zone inside one month, with the facilities they concern.
+A window is a run of whole days of one zone inside one month, with the facilities they concern.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime, timedelta
-from typing import Literal
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from ingest.model import Period
 from ingest.registry import Registry
-from ingest.schema import READINGS
+from ingest.schema import ACTIVITY, READINGS, TIME
 from ingest.store.base import Store
 from pipelines import periods
+from pipelines.jobs.neighbours import beyond
+from pipelines.jobs.neighbours import taken as only_taken
 from pipelines.periods import between
 
 # meters times days that are worked on at once: about a million slots, which is what bounds the memory
 _MOST = 10_000
-
-# a register silent for longer is not bridged: its advance cannot be attributed to any month with honesty
-REACH = timedelta(days=64)
-
-# readings wanted on either side of a window: whether a value is a glitch shows in the one after it
-_BESIDE = 2
 
 _DAY = timedelta(days=1)
 _METER = ["facility", "meter"]
@@ -87,43 +81,59 @@ def portions(window: Period, zone: ZoneInfo, *, meters: int) -> Iterator[Period]
 
 def around(store: Store, meters: pl.DataFrame, window: Period, at: datetime) -> pl.DataFrame:
     """
-    Read the readings of a window, and each meter's nearest readings before and after it.
-
-    A register's step over the edge of the window needs its other end, and what stands beyond it; they are looked for in
-    growing spans, up to REACH.
+    Read the readings of a window, and those before and after it that its steps depend on.
 
     Returns:
-        READINGS rows.
+        READINGS rows; void ones are left out.
     """
     names = meters["facility"].unique().to_list()
+    inside = only_taken(store.read(READINGS.name, window, facility=names))
+    nothing = inside.clear()
     return pl.concat(
         [
-            _last_before(store, meters, window.start),
-            store.read(READINGS.name, window, facility=names),
-            _first_from(store, meters, window.end, at),
+            beyond(store, meters.with_columns(edge=pl.lit(window.start)), window.start, "before", at, nothing),
+            inside,
+            beyond(store, meters.with_columns(edge=pl.lit(window.end)), window.end, "after", at, nothing),
         ]
     )
 
 
+def passed(news: Period, zone: ZoneInfo) -> set[date]:
+    """
+    Return the local dates that began in a period, and those that ended in it.
+
+    A day gets its rows when it begins: missing data is a verdict. It is looked at again when it is over: a year may end
+    with it. In between only what is new to it changes anything.
+    """
+    days = days_of(Period(news.start - timedelta(microseconds=1), news.end), zone)
+    return days if len(days) > 1 else set()
+
+
 def dirty(store: Store, registry: Registry, received: Period, at: datetime) -> dict[str, set[date]]:
     """
-    Return, for each facility, the local dates that readings received in a period make dirty.
+    Return, for each facility, the local dates that readings and outputs received in a period make dirty.
+
+    A reading moves the steps around it, as far as its neighbours reach; an output moves the days it was made in.
 
     Args:
         store: holds the readings.
         registry: readings of other facilities are passed over.
-        received: when the readings were received.
+        received: when they were received.
         at: now; nothing is looked for later.
     """
-    fresh = store.read(READINGS.name, received, on="received", facility=list(registry.facilities))
+    fresh = store.read(
+        READINGS.name, received, on="received", columns=[*_METER, "time"], facility=list(registry.facilities)
+    )
     days: dict[str, set[date]] = defaultdict(set)
     for zone, names in registry.by_zone().items():
         own = fresh.filter(pl.col("facility").is_in(names))
         for span, facilities in _stretches(own, zone).items():
             inside = pl.col("time").is_between(span.start, span.end, closed="left")
-            meters = own.filter(inside, pl.col("facility").is_in(facilities)).select(_METER).unique()
-            for name, touched in _with_neighbours(store, meters, span, at):
-                days[name] |= days_of(touched, zone)
+            late = own.filter(inside, pl.col("facility").is_in(facilities))
+            for name, first, last in _touched(store, registry.meters, late, span, at):
+                days[name] |= days_of(Period(first, last + timedelta(microseconds=1)), zone)
+    for name, period in _outputs(store, registry, received, at):
+        days[name] |= days_of(period, registry.facilities[name].zone)
     return days
 
 
@@ -142,42 +152,52 @@ def _stretches(rows: pl.DataFrame, zone: ZoneInfo) -> dict[Period, list[str]]:
     return {between(first, last, zone): names for first, last, names in runs.iter_rows()}
 
 
-def _with_neighbours(store: Store, meters: pl.DataFrame, span: Period, at: datetime) -> Iterator[tuple[str, Period]]:
-    """Give each facility the span, widened to the nearest readings of its meters outside."""
-    edges = pl.concat([_last_before(store, meters, span.start), _first_from(store, meters, span.end, at)])
-    reach = edges.group_by("facility").agg(first=pl.min("time"), last=pl.max("time"))
-    for name, first, last in meters.select("facility").unique().join(reach, on="facility", how="left").iter_rows():
-        yield name, Period(min(first or span.start, span.start), max(last or span.end, span.end))
+def _touched(
+    store: Store, meters: pl.DataFrame, late: pl.DataFrame, span: Period, at: datetime
+) -> Iterator[tuple[str, datetime, datetime]]:
+    """Give for each meter the facility, and from when to when its late readings of a span can move anything."""
+    bounds = late.group_by(_METER).agg(first=pl.min("time"), last=pl.max("time"))
+    own = meters.join(bounds, on=_METER)
+    names = own["facility"].unique().to_list()
+    known = store.read(READINGS.name, span, facility=names).join(own, on=_METER, how="semi")
+    known = known.join(late, on=[*_METER, "time"], how="anti")
+    edges = {side: own.with_columns(edge=pl.col(edge)) for side, edge in (("before", "first"), ("after", "last"))}
+    found = pl.concat(
+        [
+            beyond(store, edges["before"], span.start, "before", at, known),
+            beyond(store, edges["after"], span.end, "after", at, known),
+        ]
+    )
+    reach = found.group_by(_METER).agg(least=pl.min("time"), most=pl.max("time"))
+    told = pl.when(pl.col("kind") == "interval").then("period").otherwise(pl.duration())
+    ends = pl.col("stamp") == "end"
+    least, most = pl.min_horizontal("first", "least"), pl.max_horizontal("last", "most")
+    yield from (
+        own.join(reach, on=_METER, how="left")
+        .select(
+            "facility",
+            first=pl.when(ends).then(pl.min_horizontal(least, pl.col("first") - told)).otherwise(least),
+            last=pl.when(ends).then(most).otherwise(most + told),
+        )
+        .group_by("facility")
+        .agg(pl.min("first"), pl.max("last"))
+        .iter_rows()
+    )
 
 
-def _last_before(store: Store, meters: pl.DataFrame, edge: datetime) -> pl.DataFrame:
-    spans = (Period(edge - far, edge - near) for near, far in _growing(REACH))
-    return _nearest(store, meters, spans, keep="last")
+def _outputs(store: Store, registry: Registry, received: Period, at: datetime) -> Iterator[tuple[str, Period]]:
+    """
+    Give the facility and the time that each output received in a period can move.
 
-
-def _first_from(store: Store, meters: pl.DataFrame, edge: datetime, at: datetime) -> pl.DataFrame:
-    spans = (Period(edge + near, edge + far) for near, far in _growing(min(REACH, at + _DAY - edge)))
-    return _nearest(store, meters, spans, keep="first")
-
-
-def _growing(reach: timedelta) -> Iterator[tuple[timedelta, timedelta]]:
-    near, far = timedelta(0), _DAY
-    while near < reach:
-        yield near, far
-        near, far = far, far * 2
-
-
-def _nearest(
-    store: Store, meters: pl.DataFrame, spans: Iterator[Period], *, keep: Literal["first", "last"]
-) -> pl.DataFrame:
-    found, missing = [pl.DataFrame(schema=READINGS.schema)], meters.select(_METER)
-    for span in spans:
-        if missing.is_empty():
-            break
-        facilities, names = (missing[name].unique().to_list() for name in _METER)
-        rows = store.read(READINGS.name, span, facility=facilities, meter=names)
-        near = rows.join(missing, on=_METER, how="semi").sort(READINGS.key).group_by(_METER, maintain_order=True)
-        found.append((near.head(_BESIDE) if keep == "first" else near.tail(_BESIDE)).select(READINGS.schema.names()))
-        enough = pl.concat(found).group_by(_METER).len().filter(pl.col("len") >= _BESIDE)
-        missing = missing.join(enough, on=_METER, how="anti")
-    return pl.concat(found)
+    A corrected output may be shorter than it was, so it reaches to the next one of the product, or to now.
+    """
+    names = list(registry.facilities)
+    fresh = store.read(ACTIVITY.name, received, on="received", facility=names)
+    if fresh.is_empty():
+        return
+    product = ["facility", "product"]
+    every = store.read(ACTIVITY.name, facility=fresh["facility"].unique().to_list()).sort(*product, "start")
+    following = pl.col("start").shift(-1).over(product).fill_null(pl.lit(at.astimezone(UTC), TIME))
+    moved = every.with_columns(last=pl.max_horizontal("end", following)).join(fresh, on=ACTIVITY.key, how="semi")
+    for name, first, last in moved.select("facility", "start", "last").iter_rows():
+        yield name, Period(first, last)

@@ -11,7 +11,10 @@ from ingest import registry as registries
 from ingest.model import Period
 from ingest.schema import READINGS
 from ingest.store.lake import Lake
-from pipelines.jobs.windows import REACH, around, cut, days_of, dirty
+from pipelines import registers
+from pipelines.forensics import REACH
+from pipelines.jobs.neighbours import bridged
+from pipelines.jobs.windows import around, cut, days_of, dirty, passed
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 
@@ -91,17 +94,37 @@ def test_windows_end_at_month_edges_gaps_zones_and_where_other_facilities_are_co
 
 
 def test_a_window_brings_the_nearest_readings_on_both_sides(lake: Lake, registry: registries.Registry) -> None:
-    """Two on either side: whether a value is a glitch shows in the one after it."""
-    days = (1, 2, 9, 10, 15, 16, 17)
+    """Up to a calm value and the one beyond it: no glitch reaches over a value between a smaller and a greater one."""
+    days = (1, 2, 7, 8, 9, 10, 15, 16, 17, 18)
     lake.write("readings", readings(*(("a", at(day, 3), float(day)) for day in days), received=at(22)))
     found = around(lake, registry.meters, Period(at(10), at(11)), at(22))
-    assert found["value"].sort().to_list() == [2.0, 9.0, 10.0, 15.0, 16.0]
+    assert found["value"].sort().to_list() == [7.0, 8.0, 9.0, 10.0, 15.0, 16.0, 17.0]
 
 
-def test_a_reading_out_of_reach_is_not_a_neighbour(lake: Lake, registry: registries.Registry) -> None:
-    far = at(10) - 2 * REACH
-    lake.write("readings", readings(("a", far, 1.0), ("a", at(10, 3), 3.0), received=at(22)))
-    assert around(lake, registry.meters, Period(at(10), at(11)), at(22))["value"].to_list() == [3.0]
+def test_a_chain_of_odd_values_is_read_to_its_end(lake: Lake, registry: registries.Registry) -> None:
+    values = [1.0, 2.0, 3.0, 0.0, 4.0, 0.0, 5.0, 0.0, 6.0]
+    rows = [("a", at(1) + n * timedelta(hours=5), value) for n, value in enumerate(values)]
+    lake.write("readings", readings(*rows, received=at(22)))
+    found = around(lake, registry.meters, Period(at(2), at(3)), at(22))
+    # 2 is calm, 3 is not: a zero follows it
+    assert found["value"].to_list() == values
+
+
+def test_a_void_reading_is_no_reading_and_no_neighbour(lake: Lake, registry: registries.Registry) -> None:
+    rows = readings(*(("a", at(day), float(day)) for day in (7, 8, 9, 10)), received=at(22))
+    void = rows.filter(pl.col("value").is_in([8.0, 10.0])).with_columns(pl.col("flags") + pl.lit(32, pl.Int32))
+    lake.write("readings", pl.concat([rows.filter(pl.col("value").is_in([7.0, 9.0])), void]))
+    assert around(lake, registry.meters, Period(at(10), at(11)), at(22))["value"].to_list() == [7.0, 9.0]
+
+
+@pytest.mark.parametrize(("silent", "bridges"), [(REACH, 1), (REACH + timedelta(seconds=1), 0)])
+def test_a_longer_silence_is_bridged_from_no_day(
+    lake: Lake, registry: registries.Registry, silent: timedelta, bridges: int
+) -> None:
+    lake.write("readings", readings(("a", at(10, 3) - silent, 1.0), ("a", at(10, 3), 3.0), received=at(22)))
+    for day in (Period(at(10), at(11)), Period(at(10) - REACH / 2, at(11) - REACH / 2)):
+        steps = registers.steps(around(lake, registry.meters, day, at(22)), registry.meters, registry.exchanges)
+        assert bridged(steps).height == bridges
 
 
 def test_a_late_reading_makes_every_day_between_its_neighbours_dirty(lake: Lake, registry: registries.Registry) -> None:
@@ -109,3 +132,21 @@ def test_a_late_reading_makes_every_day_between_its_neighbours_dirty(lake: Lake,
     lake.write("readings", readings(("a", at(7, 5), 5.0), ("unknown", at(7, 5), 5.0), received=at(14)))
     late = dirty(lake, registry, Period(at(14), at(15)), at(15))
     assert late == {"a": {date(2026, 3, day) for day in range(2, 13)}}
+
+
+def test_a_reading_in_its_time_makes_its_own_day_dirty_alone(lake: Lake, registry: registries.Registry) -> None:
+    """16:00 follows 15:00, 14:00, 13:00: what was before cannot change any more."""
+    rows = [(name, at(14, hour), float(hour)) for name in ("a", "b") for hour in range(16)]
+    lake.write("readings", readings(*rows, received=at(14, 15)))
+    lake.write("readings", readings(("a", at(14, 16), 16.0), received=at(14, 16)))
+    late = dirty(lake, registry, Period(at(14, 16), at(14, 17)), at(14, 17))
+    assert late == {"a": {date(2026, 3, 14)}}
+
+
+def test_the_days_the_clock_passes_are_those_that_begin_or_end() -> None:
+    assert passed(Period(at(14, 9), at(14, 10)), SHANGHAI) == set()
+    both = {date(2026, 3, 13), date(2026, 3, 14)}
+    assert passed(Period(at(13, 23), at(14, 1)), SHANGHAI) == both
+    # a turn at midnight itself has not seen the day that begins
+    assert passed(Period(at(13, 23), at(14)), SHANGHAI) == set()
+    assert passed(Period(at(14), at(14, 1)), SHANGHAI) == both
