@@ -1,9 +1,10 @@
 """
 What does each store add to its floor? `.venv/bin/python bench/store.py`
 
-InfluxDB: writing beside a bare loader that sends the same ready-made lines to the same server in requests of the same
-size; reading a million rows beside a bare download of the same answer. The lake does the same work. One million
-readings of 1,000 meters. Needs the influxd of `make servers`; takes about half a minute.
+InfluxDB: writing beside a bare loader that sends the same ready-made lines in the same order to the same server in
+requests of the same size; reading a million rows beside a bare download of the same answer. The two take turns, each
+time in a database of its own, and the ratio is the median of the turns' ratios: the machine may be shared. The lake
+does the same work. One million readings of 1,000 meters. Needs the influxd of `make servers`; two minutes.
 """
 
 import os
@@ -12,8 +13,8 @@ from pathlib import Path
 from runpy import run_path
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter
-from typing import Any
+from time import perf_counter, process_time
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -22,13 +23,20 @@ from ingest.settings import Settings
 from ingest.store.base import Store
 from ingest.store.connect import connect
 from ingest.store.influx_http import Connection, Target
-from ingest.store.influx_layout import LAYOUTS, NS
-from ingest.store.influx_lines import lines
+from ingest.store.influx_layout import LAYOUTS
+from ingest.store.influx_lines import lines, ordered
 from ingest.store.influx_query import columns_of, select
 
 LAYOUT = LAYOUTS["readings"]
-METERS, STAMPS, ROUNDS = 1_000, 1_000, 1
+METERS, STAMPS, ROUNDS = 1_000, 1_000, 5
 BATCH, REQUEST = 50_000, 10_000
+
+
+class Took(NamedTuple):
+    """What one call took: by the clock, and CPU of this process. [s]"""
+
+    wall: float
+    cpu: float
 
 
 def batches() -> Iterator[pl.DataFrame]:
@@ -55,17 +63,16 @@ def batches() -> Iterator[pl.DataFrame]:
         )
 
 
-def seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object]) -> Took:
     """Time one call."""
-    start = perf_counter()
+    start, used = perf_counter(), process_time()
     work()
-    return perf_counter() - start
+    return Took(perf_counter() - start, process_time() - used)
 
 
 def ready_made(rows: pl.DataFrame) -> Iterator[bytes]:
     """The requests the adapter sends for these rows."""
-    placed = rows.with_columns(LAYOUT.place())
-    for part in placed.sort(*LAYOUT.series, NS).iter_slices(REQUEST):
+    for part in ordered(LAYOUT, rows.with_columns(LAYOUT.place())).iter_slices(REQUEST):
         yield str(lines(LAYOUT, part).str.join("\n").item()).encode()
 
 
@@ -92,38 +99,52 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def influx(module: dict[str, Any], folder: Path, rows: list[pl.DataFrame]) -> dict[str, list[float]]:
-    """Time InfluxDB and its floors in turn, a new database each time."""
-    took: dict[str, list[float]] = {"write": [], "bare loader": [], "read": [], "bare download": []}
+def influx(module: dict[str, Any], folder: Path, rows: list[pl.DataFrame]) -> tuple[dict[str, list[Took]], float]:
+    """Time InfluxDB and its floors in turn, a new database each time; and say how many bytes a reading takes."""
+    took: dict[str, list[Took]] = {"write": [], "bare loader": [], "read": [], "bare download": []}
     server = module["Influxd"](module["program"](), folder)
     server.first_start()
     requests = [request for batch in rows for request in ready_made(batch)]
     secrets = Settings(store_password=server.password)  # type: ignore[arg-type]
     try:
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             bare, full = server.database(), server.database()
-            took["bare loader"].append(seconds(lambda name=bare: load(server, requests, name)))
-            store = connect(server.url(full), secrets)
-            took["write"].append(seconds(lambda to=store: store_all(to, rows)))
             connection = Connection(Target(server.address, full, user=module["USER"]), server.password)
-            took["bare download"].append(seconds(lambda by=connection: download(by)))
-            took["read"].append(seconds(lambda of=store: of.read("readings")))
+            store = connect(server.url(full), secrets)
+            writes = {
+                "bare loader": lambda to=bare: load(server, requests, to),
+                "write": lambda to=store: store_all(to, rows),
+            }
+            reads = {
+                "bare download": lambda by=connection: download(by),
+                "read": lambda of=store: of.read("readings"),
+            }
+            for pair in (writes, reads):
+                for name in sorted(pair, reverse=number % 2 == 1):
+                    took[name].append(seconds(pair[name]))
             connection.close()
             store.close()
     finally:
         server.stop()
-    took["bytes"] = [size(folder / "data") / (2 * ROUNDS * METERS * STAMPS)]
-    return took
+    return took, size(folder / "data") / (2 * ROUNDS * METERS * STAMPS)
 
 
-def lake(folder: Path, rows: list[pl.DataFrame]) -> dict[str, list[float]]:
-    """Time the lake."""
-    took: dict[str, list[float]] = {"write": [], "read": []}
+def lake(folder: Path, rows: list[pl.DataFrame]) -> tuple[dict[str, list[Took]], float]:
+    """Time the lake, a new one each time; and say how many bytes a reading takes."""
+    took: dict[str, list[Took]] = {"write": [], "read": []}
     for number in range(ROUNDS):
         store = connect(f"lake:{folder / str(number)}")
         took["write"].append(seconds(lambda to=store: store_all(to, rows)))
         took["read"].append(seconds(lambda of=store: of.read("readings")))
-    return took | {"bytes": [size(folder) / (ROUNDS * METERS * STAMPS)]}
+    return took, size(folder) / (ROUNDS * METERS * STAMPS)
+
+
+def line(title: str, took: list[Took], floor: list[Took] | None = None) -> str:
+    """One line of the table: medians, and the median of the turns' ratios to their floor."""
+    wall, cpu = median(one.wall for one in took), median(one.cpu for one in took)
+    ratio = median(one.wall / bare.wall for one, bare in zip(took, floor, strict=True)) if floor else None
+    told = "" if ratio is None else f"{ratio:8.2f}"
+    return f"{title:24}{wall:8.2f}{cpu:8.2f}{METERS * STAMPS / wall:12,.0f}{told}"
 
 
 def main() -> None:
@@ -133,15 +154,13 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         served, local = Path(folder, "influx"), Path(folder, "lake")
         served.mkdir()
-        server, embedded = influx(module, served, rows), lake(local, rows)
-    count = METERS * STAMPS
-    print(f"{'1,000,000 readings':24}{'s':>8}{'rows/s':>12}{'ratio':>8}")
+        (server, influx_bytes), (embedded, lake_bytes) = influx(module, served, rows), lake(local, rows)
+    print(f"{'1,000,000 readings':24}{'s':>8}{'CPU s':>8}{'rows/s':>12}{'ratio':>8}")
     for name, floor in (("write", "bare loader"), ("read", "bare download")):
         for part in (floor, name):
-            best = median(server[part])
-            print(f"InfluxDB: {part:14}{best:8.2f}{count / best:12,.0f}{best / median(server[floor]):8.2f}")
-        print(f"lake: {name:18}{median(embedded[name]):8.2f}{count / median(embedded[name]):12,.0f}")
-    print(f"bytes a reading: InfluxDB {server['bytes'][0]:.1f}, lake {embedded['bytes'][0]:.1f}")
+            print(line(f"InfluxDB: {part}", server[part], server[floor]))
+        print(line(f"lake: {name}", embedded[name]))
+    print(f"bytes a reading: InfluxDB {influx_bytes:.1f}, lake {lake_bytes:.1f}")
     print(f"load of the machine at the end: {os.getloadavg()[0]:.1f}")
 
 

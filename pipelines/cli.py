@@ -32,9 +32,9 @@ from ingest.decode.topics import filters
 from ingest.errors import ConfigurationError, PeakWatchError, Problem
 from ingest.model import Period
 from ingest.settings import Settings
+from ingest.store.connect import check as check_store
 from ingest.store.connect import connect as connect_store
 from ingest.store.connect import opened as open_store
-from ingest.store.connect import parse as parse_store
 from pipelines import backups, entering, freezing, grafana, logs, quarantine, show, stores, typed
 from pipelines import demo as demonstration
 from pipelines import export as exports
@@ -151,7 +151,7 @@ def demo(
     facilities = registries.load(registry)
     settings = all_settings.of_environment()
     url = store or f"lake:{folder / 'data'}"
-    parse_store(url)
+    check_store(url, settings)
     demonstration.fresh(folder)
     with closing(connect_store(url, settings)) as opened:
         context = Context(
@@ -175,7 +175,7 @@ def check(config: ConfigFile = None) -> None:
         raise ConfigurationError(problems)
     if settings.broker != "embedded":
         _real_broker(settings)
-    parse_store(settings.store)
+    check_store(settings.store, settings)
     mailer(settings)
     show.check(out, settings, registry, catalogue)
 

@@ -32,7 +32,7 @@ def influxd(influx, tmp_path_factory):
 
 @pytest.fixture
 def start_influxd(influx, tmp_path_factory):
-    """Start an influxd of one test; `coordinator` and `http` add settings to these sections."""
+    """Start an influxd of one test; `coordinator` and `http` add settings to these sections, `ca` signed its TLS."""
     running = []
 
     def start(folder=None, **sections):

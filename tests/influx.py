@@ -41,6 +41,9 @@ level = "error"
 
 
 def program() -> Path | None:
+    """The influxd to try: another version where PEAKWATCH_TEST_INFLUXD names one."""
+    if other := os.environ.get("PEAKWATCH_TEST_INFLUXD"):
+        return Path(other)
     unpacked = ROOT / ".servers/usr/bin/influxd"
     found = unpacked if unpacked.exists() else shutil.which("influxd")
     return Path(found) if found else None
@@ -57,13 +60,14 @@ class Influxd:
 
     password = PASSWORD
 
-    def __init__(self, command: Path, folder: Path, **sections: str) -> None:
+    def __init__(self, command: Path, folder: Path, *, ca: Path | None = None, **sections: str) -> None:
         self.port, self.folder = free_port(), folder
-        self.address = f"http://127.0.0.1:{self.port}"
+        self._scheme = "influxdbs" if ca else "influxdb"
+        self.address = f"{'https' if ca else 'http'}://127.0.0.1:{self.port}"
         self._command = [str(command), "run", "-config", str(folder / "influxdb.conf")]
         self.configure(**sections)
         self._process: subprocess.Popen[bytes] | None = None
-        self._pool = urllib3.PoolManager()
+        self._pool = urllib3.PoolManager(ca_certs=str(ca) if ca else None)
 
     def configure(self, *, coordinator: str = "", http: str = "") -> None:
         places = {"inner": free_port(), "folder": self.folder, "port": self.port}
@@ -124,7 +128,7 @@ class Influxd:
         return name
 
     def url(self, database: str) -> str:
-        return f"influxdb://{USER}@127.0.0.1:{self.port}/{database}"
+        return f"{self._scheme}://{USER}@127.0.0.1:{self.port}/{database}"
 
 
 def _login() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A store from its URL: `lake:PATH`, or `influxdb://[USER@]HOST[:PORT]/DATABASE[?org=ORG]` (`influxdbs:` for TLS)."""
 
 import re
+import ssl
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -39,6 +40,21 @@ def parse(url: str) -> Path | Target:
     raise _problem(repr(url), _WANTED)
 
 
+def check(url: str, settings: Settings) -> Path | Target:
+    """
+    Check what the settings say of the store a URL names, as far as nothing is touched but the file of certificates.
+
+    Raises:
+        ConfigurationError: the URL names no store, a user has no password, or the certificates cannot be read.
+    """
+    place = parse(url)
+    if isinstance(place, Target) and place.user and settings.store_password is None:
+        raise ConfigurationError([Problem("setting store", f"user {place.user!r} without a password", _FROM)])
+    if isinstance(place, Target):
+        _authorities(settings)
+    return place
+
+
 def connect(url: str, settings: Settings | None = None) -> WholeStore:
     """
     Open the store a URL names; an InfluxDB is first spoken to by the first call.
@@ -48,19 +64,16 @@ def connect(url: str, settings: Settings | None = None) -> WholeStore:
         settings: where the token or the password comes from, and the authorities to trust.
 
     Raises:
-        ConfigurationError: the URL names no store, or the certificates cannot be read.
+        ConfigurationError: see `check`.
         StoreUnavailable: the lake cannot be opened.
     """
-    place = parse(url)
+    place = check(url, settings) if settings else parse(url)
     if isinstance(place, Path):
         return Lake(place)
     if settings is None:
         return Influx(place)
-    ca = _authorities(settings)
     secret = settings.store_password if place.user else settings.store_token
-    if place.user and secret is None:
-        raise ConfigurationError([Problem("setting store", f"user {place.user!r} without a password", _FROM)])
-    return Influx(place, secret.get_secret_value() if secret else None, ca)
+    return Influx(place, secret.get_secret_value() if secret else None, settings.store_ca)
 
 
 def opened(settings: Settings) -> WholeStore:
@@ -97,9 +110,13 @@ def administered(settings: Settings) -> Server:
 
 
 def _authorities(settings: Settings) -> Path | None:
+    """Return the file of certificates to trust, where there is one; it can be read."""
     ca = settings.store_ca
-    if ca is not None and not ca.is_file():
-        raise ConfigurationError([Problem("setting store_ca", repr(str(ca)), "a file of certificates (PEM)")])
+    try:
+        ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        wanted = "a file of certificates (PEM)"
+        raise ConfigurationError([Problem("setting store_ca", f"{str(ca)!r} ({error})", wanted)]) from None
     return ca
 
 

@@ -8,7 +8,8 @@ changed, or that has null now where it had a value, has its old point deleted fi
 """
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, date, datetime
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Lock
 
@@ -20,7 +21,7 @@ from ingest.schema import READINGS, TIME
 from ingest.store.influx_answer import frame
 from ingest.store.influx_http import Connection, Target
 from ingest.store.influx_layout import LAYOUTS, NS, PLACES, SHARD, SPECIAL, Layout
-from ingest.store.influx_lines import holdable, joined, lines, restored
+from ingest.store.influx_lines import holdable, joined, lines, ordered, restored
 from ingest.store.influx_query import (
     between,
     columns_of,
@@ -32,7 +33,7 @@ from ingest.store.influx_query import (
     select,
     within,
 )
-from ingest.store.rows import accepted, chosen, day_of, matched, replacing, table_of
+from ingest.store.rows import FINE, accepted, chosen, matched, replacing, table_of
 
 _LINES = 10_000  # in one request
 _NEWEST = "newest"
@@ -133,15 +134,12 @@ class Influx:
             return self._points(layout, table.schema, matching(layout, {SHARD: batch[SHARD].unique()}))
         wanted = self._within_reach(layout, batch) if table is READINGS else batch
         names = [name for name in layout.tags if name in table.key]
-        found = [
-            self._points(
-                layout, table.schema, [*matching(layout, {n: part[n].unique() for n in names}), *_span(layout, part)]
-            )
-            for part in _parts(layout, wanted)
-        ]
-        if not found:
-            return batch.clear().with_columns(pl.lit(None, pl.Int64).alias(NS), pl.lit(None, pl.String).alias(SPECIAL))
-        return pl.concat(found).join(wanted, on=table.key, how="semi")
+        found = [batch.clear().with_columns(pl.lit(None, pl.Int64).alias(NS), pl.lit(None, pl.String).alias(SPECIAL))]
+        for part in _parts(layout, wanted):
+            asked = matching(layout, {name: part[name].unique() for name in names})
+            near = self._points(layout, table.schema, [*asked, *_span(layout, part)])
+            found.append(near.join(part, on=table.key, how="semi").select(found[0].columns))
+        return pl.concat(found)
 
     def _within_reach(self, layout: Layout, batch: pl.DataFrame) -> pl.DataFrame:
         """Return the rows that are not later than the newest stored one of their meter."""
@@ -169,9 +167,16 @@ class Influx:
         self._connection.delete(layout.policy, gone)
 
     def _send(self, layout: Layout, placed: pl.DataFrame) -> None:
-        # a series at once and in order is the least work for the server
-        for part in placed.sort(*layout.series, NS).iter_slices(_LINES):
-            self._connection.write(layout.policy, lines(layout, part))
+        """Send rows: while one request is under way the lines of the next are built."""
+        with ThreadPoolExecutor(1) as sender:
+            under_way: Future[None] | None = None
+            for part in ordered(layout, placed).iter_slices(_LINES):
+                built = lines(layout, part)
+                if under_way is not None:
+                    under_way.result()
+                under_way = sender.submit(self._connection.write, layout.policy, built)
+            if under_way is not None:
+                under_way.result()
 
 
 def _columns(layout: Layout, found: pl.DataFrame) -> list[pl.Expr]:
@@ -187,10 +192,17 @@ def _columns(layout: Layout, found: pl.DataFrame) -> list[pl.Expr]:
 
 
 def _parts(layout: Layout, rows: pl.DataFrame) -> list[pl.DataFrame]:
-    """Part rows by what one look-up should hold: a day, or for coarse intervals a month, of one interval."""
-    by = [name for name in ("interval",) if name in layout.tags]
-    dated = rows.with_columns(day_of(layout.table).alias("_day"))
-    return dated.partition_by(*by, "_day", include_key=True) if not rows.is_empty() else []
+    """Part rows by what one look-up should hold: days in a row of one month, or all of an interval with few rows."""
+    if rows.is_empty():
+        return []
+    intervals = [name for name in ("interval",) if name in layout.tags]
+    day = pl.col(layout.table.time).dt.date()
+    run = (day.diff() > timedelta(days=1)).fill_null(value=False).cum_sum()
+    many = pl.all_horizontal(pl.lit(value=True), *(pl.col(name).is_in(FINE) for name in intervals))
+    parts = rows.sort(layout.table.time).with_columns(
+        pl.when(many).then(day.dt.month_start()).alias("_month"), pl.when(many).then(run).alias("_run")
+    )
+    return parts.partition_by(*intervals, "_month", "_run")
 
 
 def _span(layout: Layout, rows: pl.DataFrame) -> list[str]:

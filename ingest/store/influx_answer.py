@@ -6,6 +6,7 @@ cleanly. CSV would hide that.
 """
 
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from ingest.store.influx_lines import uncoded
 
 # of what a server says, what no later try can mend: InfluxDB 1 answers some of it with 500, or inside of an answer
 LASTING = ("not found", "error parsing", "not authorized", "authorization failed", "max-select", "max-row-limit")
-_ROWS = 100_000  # held as Python values before they become columns
+_ROWS = 20_000  # held as Python values before they become columns; more do not fit the processor's cache
 _TYPES: dict[type[pl.DataType], Any] = {pl.Float64: float | None, pl.Int64: int | None, pl.String: str | None}
 
 
@@ -42,25 +43,36 @@ def frame(
     """
     try:
         return _frame(documents, tags, fields)
-    except StoreError as error:
-        raise type(error)(f"{source}: {error}") from error
+    except _AnswerError as error:
+        raise error.kind(f"{source}: {error}") from error
+
+
+class _AnswerError(Exception):
+    """What is wrong with an answer, and the error it means."""
+
+    def __init__(self, sentence: str, kind: type[StoreError] = StoreError) -> None:
+        super().__init__(sentence)
+        self.kind = kind
 
 
 def _frame(documents: Iterable[bytes], tags: Iterable[str], fields: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    table = _Columns(list(tags), {NS: pl.Int64(), **fields})
+    row = _row(fields)
+    table = _Columns(list(tags), {NS: pl.Int64(), **fields}, row.__struct_fields__)
     last: bool | None = None
-    decoder = msgspec.json.Decoder(_answer(fields))
+    decoder = msgspec.json.Decoder(_answer(row))
     for document in documents:
         try:
             answer = decoder.decode(document)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise StoreError(f"the answer cannot be read: {error}; found {_start(document)}") from error
+            raise _AnswerError(f"the answer cannot be read: {error}; found {_start(document)}") from error
         last = _checked(answer).partial
         for series in answer.results[0].series:
             last = last or series.partial
             table.take(series)
     if last is not False:
-        raise StoreError("the answer came back incomplete: " + ("it is empty" if last is None else "more was to come"))
+        raise _AnswerError(
+            "the answer came back incomplete: " + ("it is empty" if last is None else "more was to come")
+        )
     return table.frame()
 
 
@@ -72,20 +84,27 @@ def _checked(answer: Any) -> Any:
     told = [answer.error, *(result.error for result in answer.results)]
     if found := next(filter(None, told), None):
         lasting = any(words in found for words in LASTING)
-        raise (StoreError if lasting else StoreUnavailable)(f"the query failed: {found}")
+        raise _AnswerError(f"the query failed: {found}", StoreError if lasting else StoreUnavailable)
     if len(answer.results) != 1:
-        raise StoreError(f"the answer has {len(answer.results)} results; wanted one")
+        raise _AnswerError(f"the answer has {len(answer.results)} results; wanted one")
     return answer.results[0]
 
 
-def _answer(fields: Mapping[str, pl.DataType]) -> Any:
-    """Types of the answer to one query: a value of another type than its column's is an error, not a guess."""
-    row = tuple.__class_getitem__((int, *(_TYPES[type(dtype)] for dtype in fields.values())))
+def _row(fields: Mapping[str, pl.DataType]) -> Any:
+    """Type of a row: a value of another type than its column's is an error, not a guess."""
+    types = [int, *(_TYPES[type(dtype)] for dtype in fields.values())]
+    # not a tuple: the garbage collector would walk over each of them
+    named = [(f"c{number}", kind) for number, kind in enumerate(types)]
+    return msgspec.defstruct("Row", named, array_like=True, forbid_unknown_fields=True, gc=False)
+
+
+def _answer(row: Any) -> Any:
+    """Type of the answer to one query."""
     series = msgspec.defstruct(
         "Series",
         [
             ("columns", list[str]),
-            ("values", list[row], msgspec.field(default_factory=list)),  # type: ignore[valid-type]
+            ("values", list[row], msgspec.field(default_factory=list)),
             ("tags", dict[str, str], msgspec.field(default_factory=dict)),
             ("partial", bool, False),
         ],
@@ -110,16 +129,17 @@ def _answer(fields: Mapping[str, pl.DataType]) -> Any:
 class _Columns:
     """Collects series; what stands in tags is kept once for each and spread at the end."""
 
-    def __init__(self, tags: list[str], schema: Mapping[str, pl.DataType]) -> None:
+    def __init__(self, tags: list[str], schema: Mapping[str, pl.DataType], members: Iterable[str]) -> None:
         self._tags = tags
         self._schema = schema
         self._names = ["time", *list(schema)[1:]]
+        self._columns = [attrgetter(member) for member in members]
         self._parts: list[pl.DataFrame] = []
         self._start()
 
     def take(self, series: Any) -> None:
         if series.columns != self._names:
-            raise StoreError(f"the answer has columns {', '.join(series.columns)}; wanted {', '.join(self._names)}")
+            raise _AnswerError(f"the answer has columns {', '.join(series.columns)}; wanted {', '.join(self._names)}")
         for name, column in zip(self._tags, self._told, strict=True):
             column.append(series.tags.get(name))
         self._lengths.append(len(series.values))
@@ -132,16 +152,15 @@ class _Columns:
         return pl.concat(self._parts)
 
     def _start(self) -> None:
-        self._rows: list[tuple[object, ...]] = []
+        self._rows: list[Any] = []
         self._lengths: list[int] = []
         self._told: list[list[str | None]] = [[] for _ in self._tags]
 
     def _flush(self) -> None:
-        columns = zip(*self._rows, strict=True) if self._rows else [()] * len(self._schema)
         fields = pl.DataFrame(
             [
-                pl.Series(name, values, dtype)
-                for (name, dtype), values in zip(self._schema.items(), columns, strict=True)
+                pl.Series(name, list(map(column, self._rows)), dtype)
+                for (name, dtype), column in zip(self._schema.items(), self._columns, strict=True)
             ]
         )
         told = pl.DataFrame(dict(zip(self._tags, self._told, strict=True)), dict.fromkeys(self._tags, pl.String))

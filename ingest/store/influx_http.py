@@ -32,6 +32,9 @@ _LONGEST_WAIT = 3600.0  # [s]
 _CHUNK = 1 << 20
 _WORDS = 600
 _POINTS = 10_000  # in one document of an answer
+# InfluxDB 1.6 says so of the routes of InfluxDB 2, which says it otherwise of a bucket or an organisation
+_NO_ROUTE = "page not found"
+_NO_ORG = "Please provide either orgID or org"
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 _ROWS = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
 
@@ -77,6 +80,7 @@ class Connection:
             org=target.org,
             timeout=(_CONNECT * 1000, _ANSWER * 1000),
             ssl_ca_cert=str(ca) if ca else None,
+            auth_basic=bool(target.user),  # InfluxDB 1.8 reads no password with a space out of a token
         )
         self._writer = self._client.write_api(write_options=SYNCHRONOUS)
         self._pool: urllib3.PoolManager = self._client.api_client.rest_client.pool_manager
@@ -135,8 +139,10 @@ class Connection:
         try:
             self._writer.write(bucket, self.target.org, body, write_precision=WritePrecision.NS)  # type: ignore[arg-type]
         except ApiException as error:
-            if error.status == HTTPStatus.NOT_FOUND:
+            if error.status == HTTPStatus.NOT_FOUND and _NO_ROUTE in str(error.body):
                 return False
+            if not error.status:  # influxdb-client says so of a certificate
+                raise StoreUnavailable(f"{self.target}: {_words(error.reason)}") from error
             raise self._fault(error.status, error.headers, error.body) from error
         return True
 
@@ -149,9 +155,11 @@ class Connection:
             response = self._request(
                 f"/api/v2/delete?{urlencode(arguments)}", body, {"Content-Type": "application/json"}
             )
-        if response.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND):
+        if response.status == HTTPStatus.NOT_FOUND and _NO_ROUTE in str(response.data):
+            return False
+        if response.status != HTTPStatus.NO_CONTENT:
             raise self._fault(response.status, response.headers, response.data)
-        return response.status == HTTPStatus.NO_CONTENT
+        return True
 
     def _delete_old(self, statement: str) -> None:
         with self._faults():
@@ -195,6 +203,8 @@ class Connection:
         sentence = f"{self.target}: {status} {told}".rstrip()
         if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return _TooLarge(sentence)
+        if told.startswith(_NO_ORG):
+            return StoreError(f"{sentence}; wanted ?org=ORG in the URL of the store")
         if status in _ROWS:
             return RowsRefused(sentence)
         lasting = any(words in told for words in LASTING)

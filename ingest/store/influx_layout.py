@@ -7,6 +7,7 @@ the hash are the tag `shard`, 256 at most, and the place inside of the microseco
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 
@@ -45,7 +46,7 @@ TEXT = 65_535  # most bytes of a text that InfluxDB promises to hold
 PARTS, PART = 24, 45_000  # a payload lies in so many fields of so many bytes each, before base64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """
     Where a table lies.
@@ -67,12 +68,12 @@ class Layout:
         """Every tag of a point."""
         return (*self.tags, SHARD) if self.hashes else self.tags
 
-    @property
+    @cached_property
     def fields(self) -> tuple[str, ...]:
         """Columns that are fields."""
         return tuple(name for name in self.table.schema if name not in self.tags and name != self.table.time)
 
-    @property
+    @cached_property
     def anchor(self) -> str:
         """The field a point is found by: null in no row of ours; `SPECIAL` stands in where it is."""
         return next(name for name in self.fields if self.table.schema[name] != pl.Float64)

@@ -11,7 +11,7 @@ import polars as pl
 from ingest.errors import RowsRefused, StoreError
 from ingest.schema import READINGS, REPLACED, TABLES, Table
 
-_FINE = ("15m", "1h")
+FINE = ("15m", "1h")  # intervals with many rows
 
 
 def table_of(name: str) -> Table:
@@ -114,5 +114,5 @@ def day_of(table: Table) -> pl.Expr:
     """
     day = pl.col(table.time).dt.date()
     if "interval" in table.schema:
-        day = pl.when(pl.col("interval").is_in(_FINE)).then(day).otherwise(day.dt.month_start())
+        day = pl.when(pl.col("interval").is_in(FINE)).then(day).otherwise(day.dt.month_start())
     return day

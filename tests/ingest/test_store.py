@@ -91,11 +91,10 @@ class FromBuckets:
 
     def _make(self, database: str) -> None:
         with self._client() as client:
-            org = client.organizations_api().find_organizations(org=self._target.org)[0].id
             for policy in ("raw", "autogen"):
-                bucket = client.buckets_api().create_bucket(bucket_name=f"{database}/{policy}", org=org)
+                bucket = client.buckets_api().create_bucket(bucket_name=f"{database}/{policy}", org=self._target.org)
                 mapping = DBRPCreate(
-                    org_id=org,
+                    org=self._target.org,
                     database=database,
                     retention_policy=policy,
                     default=policy == "autogen",

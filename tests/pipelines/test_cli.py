@@ -89,6 +89,8 @@ def test_a_limit_that_is_in_no_catalogue_is_found(peakwatch: Call, registry: Pat
         ('broker = "http://example.org"', "setting broker: found 'http://example.org'; wanted mqtt://host:1883"),
         ('broker = "mqtt://user:hunter2@host"', "found a user or a password in the URL"),
         ('store = "sqlite:x"', "setting store: found 'sqlite:x'; wanted lake:PATH"),
+        ('store = "influxdb://me@host/a"', "user 'me' without a password; wanted PEAKWATCH_STORE_PASSWORD"),
+        ('store = "influxdbs://host/a"\nstore_ca = "registry/dc-sample.toml"', "wanted a file of certificates (PEM)"),
         ('mail = "pigeon://x"', "wanted file:"),
         ('confirmed = ["no-such-rule"]', "found 'no-such-rule'; wanted the id of a rule"),
         ("registry = [", "wanted a readable TOML file in UTF-8"),

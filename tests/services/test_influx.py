@@ -4,6 +4,7 @@ import os
 import subprocess
 import threading
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -13,6 +14,7 @@ from ingest.errors import RowsRefused, StoreError, StoreUnavailable
 from ingest.schema import ENERGY, QUARANTINE, READINGS
 from ingest.settings import Settings
 from ingest.store.connect import connect
+from pipelines.credentials.certificates import Authority, authority
 
 pytestmark = pytest.mark.server
 
@@ -225,3 +227,32 @@ def test_a_replaced_row_leaves_nothing_behind_for_grafana(influxd, open_store):
         assert store.write("energy", pl.DataFrame([row], schema=ENERGY.schema)) == 1
     told = influxd.ask('SELECT "kwh", "role", "carrier" FROM "energy"', db=database)["results"][0]["series"]
     assert [row[1:] for row in told[0]["values"]] == [[None, "total", "gas"]]
+
+
+def test_a_private_authority_is_trusted_and_another_is_not(start_influxd, tmp_path):
+    now = datetime.now(UTC)  # certificates are checked against the clock of the machine
+    ours, other = authority(now), authority(now)
+    for name, pair in {"ours": ours, "other": other, "server": Authority.load(ours).server(["127.0.0.1"], now)}.items():
+        (tmp_path / f"{name}.pem").write_text(pair.certificate)
+        (tmp_path / f"{name}.key").write_text(pair.key)
+    https = f"""
+https-enabled = true
+https-certificate = "{tmp_path}/server.pem"
+https-private-key = "{tmp_path}/server.key"
+"""
+    server = start_influxd(ca=tmp_path / "ours.pem", http=https)
+    url = server.url(server.database("kept"))
+    trusting = Settings(store_password=server.password, store_ca=tmp_path / "ours.pem")
+    with closing(connect(url, trusting)) as store:
+        assert store.write("readings", readings(3)) == 3
+        assert store.read("readings").equals(readings(3))
+    for settings in (
+        trusting.model_copy(update={"store_ca": tmp_path / "other.pem"}),
+        trusting.model_copy(update={"store_ca": None}),
+    ):
+        with closing(connect(url, settings)) as store:
+            for call in (lambda: store.write("readings", readings(4)), lambda: store.read("readings")):
+                with pytest.raises(StoreUnavailable, match="certificate verify failed"):
+                    call()
+            with pytest.raises(StoreUnavailable, match="certificate verify failed"):
+                store._connection.write("raw", pl.Series(["readings value=1"]))

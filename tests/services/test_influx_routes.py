@@ -102,6 +102,8 @@ def refusal(code, message):
         ((400, {}, refusal("invalid", "unable to parse 'x'")), RowsRefused, "400 unable to parse 'x'", None),
         ((422, {}, refusal("unprocessable entity", "field type conflict")), RowsRefused, "422 field type", None),
         ((413, {}, refusal("request too large", "too large")), RowsRefused, "413 too large", None),
+        ((400, {}, refusal("invalid", "Please provide either orgID or org")), StoreError, "wanted .org=ORG in", None),
+        ((404, {}, refusal("not found", 'organization name "x" not found')), StoreError, "404 organization", None),
         ((401, {}, refusal("unauthorized", "unauthorized access")), StoreError, "401 unauthorized access; want", None),
         ((403, {}, refusal("forbidden", "no write")), StoreError, "403 no write; wanted a token", None),
         ((408, {}, b""), StoreUnavailable, "408", None),
@@ -122,6 +124,13 @@ def test_each_answer_to_a_write_is_an_error_of_its_kind(recorded, answer, kind, 
     assert refused.value.retry_after == wait
 
 
+def test_what_is_wrong_with_a_query_is_told_once_with_the_wait_the_server_wants(recorded):
+    store, _ = recorded((429, {"Retry-After": "7"}, refusal("too many requests", "slow")))
+    with pytest.raises(StoreUnavailable, match=r"^influxdb http://127\.0\.0\.1:\d+/peakwatch: 429 slow$") as refused:
+        store.read("readings")
+    assert refused.value.retry_after == 7.0
+
+
 def test_a_wait_until_a_moment_is_counted_from_the_servers_own_clock(recorded):
     told = {"Retry-After": "Fri, 20 Nov 2026 12:00:30 GMT", "Date": "Fri, 20 Nov 2026 12:00:00 GMT"}
     store, _ = recorded(NONE, (429, told, b""))
@@ -130,13 +139,13 @@ def test_a_wait_until_a_moment_is_counted_from_the_servers_own_clock(recorded):
     assert refused.value.retry_after == 30.0
 
 
-def test_a_missing_bucket_is_asked_for_by_the_old_route_and_then_named(recorded):
+def test_a_missing_bucket_is_named_and_not_asked_for_by_the_old_route(recorded):
     missing = refusal("not found", 'bucket "peakwatch/raw" not found')
-    store, server = recorded(NONE, (404, {}, missing), (404, {}, missing))
+    store, server = recorded(NONE, (404, {}, missing))
     with pytest.raises(StoreError, match=r'404 bucket "peakwatch/raw" not found; wanted a database') as refused:
         store.write("readings", one_reading())
     assert not refused.value.retryable
-    assert [url.path for url, _, _ in server.requests] == ["/query", "/api/v2/write", "/write"]
+    assert [url.path for url, _, _ in server.requests] == ["/query", "/api/v2/write"]
 
 
 def test_a_row_that_turns_null_is_deleted_by_the_route_of_influxdb_2(recorded):
