@@ -28,8 +28,8 @@ def frozen_registers(plain: pl.DataFrame, slots: pl.DataFrame, links: pl.DataFra
     Find registers that stood still for STILL or longer within a day while the meters below them advanced.
 
     Args:
-        plain: plain STEPS of the registers in `links`, by meter and time, with day and day_end.
-        slots: as `energy.slots` makes them.
+        plain: plain STEPS of the registers in `links`, by meter and time, with facility, meter, day and day_end.
+        slots: as `energy.slots` makes them, with facility and meter (`registers.named`).
         links: facility, meter, sub: the meters below a meter.
 
     Returns:
@@ -69,7 +69,7 @@ def drawn(plain: pl.DataFrame) -> pl.DataFrame:
     everyday life where the unit is coarse.
 
     Args:
-        plain: plain STEPS of power and interval meters, by meter and time, with day and day_end.
+        plain: plain STEPS of power and interval meters, by meter and time, with facility, meter, day and day_end.
 
     Returns:
         facility, meter, day, day_end, kind (frozen or interpolated), end, quantity [canonical unit], below (null); one

@@ -57,8 +57,8 @@ def register_steps(series: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.Dat
 
     Args:
         series: row (of the meter in `meters`), time, value [shown unit], by row and time; no time twice.
-        meters: facility, meter, row, period, modulus, scale (shown to canonical unit) and rated (canonical units an
-            hour at most; null where unknown).
+        meters: facility, meter, row (their position), period, modulus, scale (shown to canonical unit) and rated
+            (canonical units an hour at most; null where unknown).
         exchanges: `Registry.exchanges`. [shown unit]
 
     Returns:
@@ -66,16 +66,19 @@ def register_steps(series: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.Dat
         unattributed [canonical unit], before, after [shown unit], bound [canonical unit]; the last four are null for
         a plain advance. Rows of one meter stand together, by time.
     """
-    facts = meters.select("row", "period", "modulus", "scale", "rated")
-    pairs = _pairs(series, facts)
-    advance = (pl.col("after") - pl.col("before")) * pl.col("scale")
+    facts = meters.select("period", "modulus", "scale", "rated")
+    pairs = _pairs(series, facts).with_columns(
+        quantity=(pl.col("after") - pl.col("before")) * pl.col("scale"), bound=_bound()
+    )
+    advance = pl.col("quantity")
     judged = pairs.with_columns(
-        quantity=advance,
         covered=_elapsed() <= LONGEST * pl.col("period"),
-        plain=(advance >= 0) & (advance <= _bound()).fill_null(value=True) & ~_turned_twice(advance),
+        plain=(advance >= 0)
+        & (advance <= pl.col("bound")).fill_null(value=True)
+        & ~_turned_twice(advance, pl.col("bound")),
     )
     own = exchanges.join(meters.select("facility", "meter", "row"), on=["facility", "meter"])
-    odd = pl.concat([judged.filter(~pl.col("plain"))["row"], own["row"]]).unique()
+    odd = pl.concat([judged["row"].filter(~judged["plain"]), own["row"]]).unique()
     kind = pl.when("covered").then(pl.lit("advance", KINDS)).otherwise(pl.lit("catch_up", KINDS))
     columns = ("row", "start", "end", "quantity", "covered", "kind", *_EVIDENCE)
     if not odd.is_empty():
@@ -85,7 +88,7 @@ def register_steps(series: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.Dat
         return plain
     kept, glitches = _without_glitches(_with_exchanges(series.filter(pl.col("row").is_in(odd.implode())), own), facts)
     explained = pl.concat([_explained(_pairs(kept, facts)).select(columns), glitches.select(columns)])
-    return pl.concat([plain, explained.sort("row", "end", "start", maintain_order=True)])
+    return runs.by_row([plain, explained.sort("row", "end", "start", maintain_order=True)])
 
 
 def _pairs(series: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
@@ -100,7 +103,7 @@ def _pairs(series: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
         after="value",
         exchange=exchange,
     ).filter(pl.col("same"), pl.col("start") < pl.col("end"))
-    return found.hstack(facts.drop("row")[found["row"]])
+    return found.hstack(facts[found["row"]])
 
 
 def _with_exchanges(series: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
@@ -131,7 +134,7 @@ def _without_glitches(series: pl.DataFrame, facts: pl.DataFrame) -> tuple[pl.Dat
     key = ["row", "value", "exchange"]
     run = series.select(pl.struct(key).rle_id()).to_series().alias("run")
     held = runs.aggregate(series, key, columns={"first": pl.col("time").first(), "last": pl.col("time").last()})
-    held = held.hstack(facts.drop("row")[held["row"]]).with_row_index("run")
+    held = held.hstack(facts[held["row"]]).with_row_index("run")
     held = held.with_columns(
         _beside(name, by).alias(f"{side}_{name}")
         for side, by, names in (("previous", 1, ("value", "last")), ("next", -1, ("value", "first")))
@@ -186,7 +189,7 @@ def _explained(pairs: pl.DataFrame) -> pl.DataFrame:
     before, after = pl.col("before"), pl.col("after")
     back = after < before
     advance = _advance(before, after)
-    turned = _turned_twice(advance)
+    turned = _turned_twice(advance, _bound())
     anew = ~pl.col("exchange") & _is_reset(before, after, _elapsed())
     unrated = ~pl.col("exchange") & pl.col("rated").is_null() & back & after.is_between(0, SMALL * before)
     kind = (
@@ -261,6 +264,6 @@ def _explains(before: pl.Expr, after: pl.Expr, elapsed: pl.Expr) -> pl.Expr:
     return _is_plausible(before, after, elapsed) | _is_reset(before, after, elapsed)
 
 
-def _turned_twice(advance: pl.Expr) -> pl.Expr:
+def _turned_twice(advance: pl.Expr, bound: pl.Expr) -> pl.Expr:
     """Whether one turn more of the digits would be plausible too: then nobody knows how many there were."""
-    return (advance + pl.col("modulus") * pl.col("scale") <= _bound()).fill_null(value=False)
+    return (advance + pl.col("modulus") * pl.col("scale") <= bound).fill_null(value=False)

@@ -17,8 +17,7 @@ from pipelines.forensics import KINDS, LONGEST, register_steps
 
 STEPS = pl.Schema(
     {
-        "facility": pl.String(),
-        "meter": pl.String(),
+        "row": pl.UInt32(),
         "start": TIME,
         "end": TIME,
         "quantity": pl.Float64(),
@@ -63,19 +62,26 @@ def steps(readings: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.DataFrame)
         exchanges: `Registry.exchanges`. [shown unit]
 
     Returns:
-        STEPS, the steps of a meter together and by time: facility, meter, start, end (UTC), quantity [canonical unit of
-        the carrier; null where nothing is attributed], covered (the step is no longer than twice the meter's period),
-        kind, and as evidence, null for what is plain: unattributed [canonical unit], before, after [shown unit], bound
-        (the most that was plausible) [canonical unit]. Steps that start before the meter's `valid_from` are left out.
+        STEPS, by meter and time: row (of the meter in `meters`; `named` puts its name in place of it), start, end
+        (UTC), quantity [canonical unit of the carrier; null where nothing is attributed], covered (the step is no
+        longer than twice the meter's period), kind, and as evidence, null for what is plain: unattributed [canonical
+        unit], before, after [shown unit], bound (the most that was plausible) [canonical unit]. Steps that start before
+        the meter's `valid_from` are left out.
     """
-    used = readings.select("facility", "meter", "time", "value", "unit")
-    ordered = runs.in_order(used, ["facility", "meter", "time"])
+    known = _scaled(meters).with_row_index("row")
+    series = _series(readings, known)
     parts = [STEPS.to_frame()]
     for kind, road in (("register", register_steps), ("interval", _interval), ("power", _power)):
-        own = _scaled(meters.filter(pl.col("kind") == kind)).with_row_index("row")
-        if not own.is_empty():
-            parts.append(_named(road(_series(ordered, own), own, exchanges), own))
-    return pl.concat(parts)
+        mine = known["kind"] == kind
+        if mine.any():
+            own = series if mine.all() else series.filter(mine[series["row"]])
+            parts.append(_valid(road(own, known, exchanges), known))
+    return runs.by_row(parts)
+
+
+def named(frame: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
+    """Put facility and meter in place of `row` (of the meter in `meters`)."""
+    return meters.select("facility", "meter")[frame["row"]].hstack(frame.drop("row"))
 
 
 def _scaled(meters: pl.DataFrame) -> pl.DataFrame:
@@ -86,22 +92,20 @@ def _scaled(meters: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _series(ordered: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
-    """Usable values of some meters, in order: row of the meter in `meters`, time, value [registered unit]."""
+def _series(readings: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
+    """Usable values by meter and time: row of the meter in `meters`, time, value [registered unit]."""
     known = meters.select("facility", "meter", "row", wanted="unit").join(RATIOS, on="wanted")
-    return (
-        runs.look_up(ordered, known.drop("wanted"), on=["facility", "meter", "unit"])
-        .select("row", "time", value=pl.col("value") * pl.col("ratio"))
-        .filter(pl.col("value").is_finite())
-    )
+    found = runs.look_up(readings, known.drop("wanted"), on=["facility", "meter", "unit"])
+    series = found.select("row", "time", value=pl.col("value") * pl.col("ratio"))
+    usable = series["value"].is_finite().fill_null(value=False)
+    return runs.in_order(series if usable.all() else series.filter(usable), "row", "time")
 
 
-def _named(found: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
-    """Give steps the names of their meters and leave out those from before the meter was valid."""
-    return (
-        found.hstack(meters.select("facility", "meter", "valid_from")[found["row"]])
-        .filter(pl.col("start") >= pl.col("valid_from"))
-        .select(pl.col(name).cast(dtype) for name, dtype in STEPS.items())
+def _valid(found: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
+    """Leave out steps from before the meter was valid."""
+    valid = found["start"] >= meters["valid_from"][found["row"]]
+    return (found if valid.all() else found.filter(valid)).select(
+        pl.col(name).cast(dtype) for name, dtype in STEPS.items()
     )
 
 

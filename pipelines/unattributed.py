@@ -4,7 +4,7 @@ The ledger of what was odd: for each meter and day, what happened to its registe
     STEPS that are no plain advance -> by meter, day and kind -> UNATTRIBUTED, each row with its evidence and a sentence
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
@@ -12,6 +12,7 @@ from ingest.carriers import CARRIERS
 from ingest.model import Period
 from ingest.schema import TIME, UNATTRIBUTED
 from pipelines import doubts
+from pipelines.registers import named
 
 SAYS = {
     "rollover": "the register rolled over and is counted on",
@@ -52,8 +53,12 @@ def ledger(steps: pl.DataFrame, slots: pl.DataFrame, meters: pl.DataFrame, days:
     Returns:
         UNATTRIBUTED rows, sorted by facility, meter, kind and start.
     """
-    odd = _dated(steps.filter(~_PLAIN), days).with_columns(pl.col("kind").cast(pl.String))
-    events = pl.concat([odd.drop("start", "covered"), _doubts(steps, slots, meters, days)], how="diagonal")
+    odd = _dated(named(steps.filter(~_PLAIN), meters), days).with_columns(
+        pl.col("kind").cast(pl.String), below=pl.lit(None, pl.Float64())
+    )
+    events = pl.concat([odd.drop("start", "covered"), *_doubts(steps, slots, meters, days)], how="diagonal")
+    if events.is_empty():
+        return UNATTRIBUTED.schema.to_frame()
     units = meters.join(_UNITS, on="carrier", suffix="_canonical").select("facility", "meter", unit="unit_canonical")
     booked = (
         events.sort("facility", "meter", "kind", "end")
@@ -99,17 +104,24 @@ def _dated(steps: pl.DataFrame, days: Sequence[Period]) -> pl.DataFrame:
     return inside.hstack(bounds[bounds["day_end"].search_sorted(inside["end"], side="left")])
 
 
-def _doubts(steps: pl.DataFrame, slots: pl.DataFrame, meters: pl.DataFrame, days: Sequence[Period]) -> pl.DataFrame:
-    links = doubts.sub_meters(meters)
-    above = meters.filter(kind="register").join(links, on=["facility", "meter"], how="semi")
-    own, told = (_dated(_plain_of(steps, some), days) for some in (above, meters.filter(pl.col("kind") != "register")))
-    return pl.concat([doubts.frozen_registers(own, slots, links), doubts.drawn(told)])
+def _doubts(
+    steps: pl.DataFrame, slots: pl.DataFrame, meters: pl.DataFrame, days: Sequence[Period]
+) -> Iterator[pl.DataFrame]:
+    """What stands still or is drawn, where the registry has meters that could."""
+    links, rows = doubts.sub_meters(meters), meters.with_row_index("row")
+    above, below = (
+        rows.join(links, left_on=["facility", "meter"], right_on=["facility", name], how="semi")
+        for name in ("meter", "sub")
+    )
+    if not (registers := above.filter(kind="register")["row"]).is_empty():
+        plain = _dated(named(_of(steps, registers).filter(_PLAIN), meters), days)
+        yield doubts.frozen_registers(plain, named(_of(slots, below["row"]), meters), links)
+    if not (told := rows.filter(pl.col("kind") != "register")["row"]).is_empty():
+        yield doubts.drawn(_dated(named(_of(steps, told).filter(_PLAIN), meters), days))
 
 
-def _plain_of(steps: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
-    """Plain steps of some meters; where there are none, nothing is searched for them."""
-    own = steps.clear() if meters.is_empty() else steps.join(meters, on=["facility", "meter"], how="semi")
-    return own.filter(_PLAIN)
+def _of(frame: pl.DataFrame, rows: pl.Series) -> pl.DataFrame:
+    return frame.filter(pl.col("row").is_in(rows.implode()))
 
 
 def _sentence() -> pl.Expr:

@@ -46,7 +46,7 @@ def constant(period: Period, *, every: timedelta, value: float = 1.0, meter: str
 def test_a_step_of_one_slot_stays_whole(plant: Plant, taken: Taken) -> None:
     rows = slotted(plant({"id": "E"}), taken("E", ("2026-03-01T00:00Z", 1), ("2026-03-01T00:15Z", 4)))
     assert rows.rows() == [
-        ("plant", "E", 3.0, 900.0, 0.0, MARCH_1.start, MARCH_1.start + timedelta(minutes=15)),
+        (0, MARCH_1.start, MARCH_1.start + timedelta(minutes=15), 3.0, 900.0, 0.0),
     ]
 
 
@@ -75,6 +75,13 @@ def test_a_gap_of_three_hours_in_hourly_readings_is_spread_marked_and_not_covere
         datetime(2026, 2, 28, 16, tzinfo=UTC),
         datetime(2026, 3, 1, 16, tzinfo=UTC),
     )
+
+
+def test_a_step_of_no_length_makes_no_slot(plant: Plant, taken: Taken) -> None:
+    # the store keeps one value a moment; should power come twice, the second says nothing of any time
+    readings = taken("P", ("2026-03-01T00:00Z", 4), ("2026-03-01T00:15Z", 4), ("2026-03-01T00:15Z", 4), unit="kW")
+    rows = slotted(plant({"id": "P", "kind": "power", "unit": "kW"}), readings)
+    assert rows["quantity"].to_list() == [1.0]
 
 
 def test_what_is_unattributed_leaves_a_gap(plant: Plant, taken: Taken) -> None:
@@ -280,7 +287,7 @@ def test_energy_is_conserved_and_the_order_of_readings_does_not_matter(
         assert frame["quantity"].sum() == pytest.approx(found["quantity"].sum(), rel=1e-9, abs=1e-9)
     assert quarters["coverage"].is_between(0, 1).all()
     assert quarters["estimated"].is_between(0, 1).all()
-    assert slots.select("facility", "meter", "start").is_unique().all()
+    assert slots.select("row", "start").is_unique().all()
 
     chance.shuffle(rows)
     shuffled = pl.DataFrame(rows, schema=["facility", "meter", "time", "value", "unit"], orient="row").cast(
@@ -290,3 +297,46 @@ def test_energy_is_conserved_and_the_order_of_readings_does_not_matter(
     assert again.equals(slots)
     mixed = energy.roll_up(quarters.sample(fraction=1, shuffle=True, seed=chance.randrange(2**16)), "1d", SHANGHAI)
     assert mixed.equals(energy.roll_up(quarters, "1d", SHANGHAI))
+
+
+# a meter: when it is read first, and the time between readings: on the grid, off it, late now and then, anyhow
+read_at = st.integers(0, 1799)
+pace = (
+    st.lists(st.just(900), min_size=1, max_size=20)
+    | st.lists(st.sampled_from([900, 900, 900, 1800, 5400]), min_size=1, max_size=20)
+    | st.lists(st.integers(1, 2000), min_size=1, max_size=20)
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    meters=st.lists(st.tuples(read_at | st.just(0), pace), min_size=1, max_size=4),
+    start=st.integers(0, 8),
+    length=st.integers(0, 20),
+)
+def test_slots_of_regular_and_irregular_meters_are_those_worked_step_by_step(
+    plant: Plant, meters: list[tuple[int, list[int]]], start: int, length: int
+) -> None:
+    """Whichever road a meter takes: each step in proportion to time, slot by slot, in floats of the same order."""
+    registry = plant(*({"id": f"M{n}"} for n in range(len(meters))))
+    rows = []
+    for n, (first, gaps) in enumerate(meters):
+        times = [MARCH_1.start + timedelta(seconds=first + sum(gaps[:k])) for k in range(len(gaps) + 1)]
+        rows += [("plant", f"M{n}", time, 0.1 * k * k, "kWh") for k, time in enumerate(times)]
+    readings = pl.DataFrame(rows, schema=["facility", "meter", "time", "value", "unit"], orient="row")
+    steps = registers.steps(readings.cast({"time": TIME}), registry.meters, registry.exchanges)
+    quarter = timedelta(minutes=15)
+    period = Period(MARCH_1.start + start * quarter, MARCH_1.start + (start + length + 1) * quarter)
+    expected: dict[tuple[int, datetime], list[float]] = {}
+    for row, begin, end, quantity, covered in steps.select("row", "start", "end", "quantity", "covered").iter_rows():
+        for slot in (period.start + n * quarter for n in range(length + 1)):
+            inside = (min(end, slot + quarter) - max(begin, slot)).total_seconds()
+            if inside > 0:
+                part = quantity * (inside / (end - begin).total_seconds())
+                told = expected.setdefault((row, slot), [0.0, 0.0, 0.0])
+                told[0] += part
+                told[1 if covered else 2] += inside if covered else part
+    found = energy.slots(steps, period)
+    assert found.select("row", "start").rows() == sorted(expected)
+    for row, slot, *amounts in found.drop("end").iter_rows():
+        assert amounts == pytest.approx(expected[row, slot], rel=1e-12, abs=1e-12)

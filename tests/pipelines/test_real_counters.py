@@ -248,7 +248,8 @@ def test_held_and_interpolated_power_is_found(
     table = pl.read_csv(DATA / f"quality_labels/ac_power_inv_2173_{label}_data.csv").drop_nulls("value_normalized")
     times = table["timestamp"].str.to_datetime(time_zone="UTC").cast(TIME)
     readings = taken(list(zip(times, table["value_normalized"], strict=True)), "P").with_columns(unit=pl.lit("kW"))
-    steps = stepped(plant({"id": "P", "kind": "power", "unit": "kW"}), readings)
+    registry = plant({"id": "P", "kind": "power", "unit": "kW"})
+    steps = registers.named(stepped(registry, readings), registry.meters)
     day = {"day": pl.lit(times[0]), "day_end": pl.lit(times[-1])}
     found = doubts.drawn(steps.with_columns(**day)).filter(kind=kind)["end"]
     hits = table.filter(times.is_in(found.implode()))[f"{label}_data_mask"].sum()

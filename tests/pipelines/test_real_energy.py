@@ -160,7 +160,7 @@ def test_register_reads_of_the_market_give_the_published_quantities(plant: Plant
         for end in ("prev", "curr")
     )
     steps = registers.steps(readings, registry.meters, registry.exchanges)
-    found = table.join(steps, on="meter", how="left")
+    found = table.join(registers.named(steps, registry.meters), on="meter", how="left")
     published = found["quantity_published"].cast(pl.Float64)
     assert found.height == 61
     assert (found["quantity"] - published).abs().max() == pytest.approx(0, abs=1e-6)
