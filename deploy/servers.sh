@@ -1,13 +1,19 @@
 #!/usr/bin/env bash
 # Brings the real servers the tests use, Debian's mosquitto and influxdb, into .servers/: unpacked, not installed and not
-# started, so it needs no root and changes nothing outside the folder; and promtool, which checks the alert rules, out of
-# Debian's prometheus (19 MB to fetch, 48 MB kept). Prints one line; a second run does nothing.
+# started, so it needs no root and changes nothing outside the folder; promtool, which checks the alert rules, out of
+# Debian's prometheus (19 MB to fetch, 48 MB kept); and docker-compose (2 MB), which reads the stack and starts nothing.
+# Prints one line; a second run does nothing.
 # Where they cannot be had it says why and ends well: the tests that need them are then skipped with the reason.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly into="$PWD/.servers"
-readonly programs=("mosquitto:usr/sbin/mosquitto" "influxdb:usr/bin/influxd" "prometheus:usr/bin/promtool")
+readonly programs=(
+    "mosquitto:usr/sbin/mosquitto"
+    "influxdb:usr/bin/influxd"
+    "prometheus:usr/bin/promtool"
+    "docker-compose:usr/bin/docker-compose"
+)
 
 missing() {
     local each
@@ -33,7 +39,7 @@ fetch() {
 
 mapfile -t wanted < <(missing)
 if ((${#wanted[@]} == 0)); then
-    printf 'servers: mosquitto, influxdb and promtool stand in .servers\n'
+    printf 'servers: mosquitto, influxdb, promtool and docker-compose stand in .servers\n'
     exit 0
 fi
 command -v apt-get >/dev/null && command -v dpkg >/dev/null || skip 'no apt-get on this system'
@@ -63,4 +69,4 @@ mapfile -t still < <(missing)
 if ((${#still[@]} > 0)); then
     skip "apt-get brought no ${still[*]} ($(grep -m1 '^[EW]:' "$cache/log" || echo 'no reason given'))"
 fi
-printf 'servers: mosquitto, influxdb and promtool unpacked into .servers\n'
+printf 'servers: mosquitto, influxdb, promtool and docker-compose unpacked into .servers\n'

@@ -2,7 +2,8 @@
 Settings: `peakwatch.toml`, or `PEAKWATCH_*` in the environment, which wins.
 
 Secrets never stand in the settings file: they come from the environment (`PEAKWATCH_BROKER_PASSWORD`) or from a file
-of that name, in small letters, in the folder that `PEAKWATCH_SECRETS` names (`/run/secrets` in a container).
+of that name, in small letters, in the folder that `PEAKWATCH_SECRETS` names (`/run/secrets` in a container). It may
+name several, parted as in `PATH` (`/run/secrets:/run/store`); of files of one name that of the last folder counts.
 """
 
 import os
@@ -62,6 +63,9 @@ class Settings(BaseSettings):
     mail_password: SecretStr | None = None
     mail_ca: Path | None = None
     grafana_token: SecretStr | None = None
+    # of `peakwatch grafana users` alone: who may make organisations and users
+    grafana_admin_user: str = "admin"
+    grafana_admin_password: SecretStr | None = None
     grafana_ca: Path | None = None
 
     @classmethod
@@ -108,8 +112,9 @@ def of_environment() -> Settings:
 
 
 def _made(values: dict[str, object], where: str) -> Settings:
+    folders = [folder for folder in os.environ.get("PEAKWATCH_SECRETS", "").split(os.pathsep) if folder]
     try:
-        return Settings(_secrets_dir=os.environ.get("PEAKWATCH_SECRETS"), **values)  # type: ignore[arg-type]
+        return Settings(_secrets_dir=folders, **values)  # type: ignore[arg-type]
     except ValidationError as error:
         raise ConfigurationError(list(problems_of(error, where, model=Settings))) from None
 

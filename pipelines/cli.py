@@ -35,13 +35,14 @@ from ingest.settings import Settings
 from ingest.store.connect import check as check_store
 from ingest.store.connect import connect as connect_store
 from ingest.store.connect import opened as open_store
-from pipelines import backups, entering, freezing, grafana, logs, quarantine, show, stores, typed
+from pipelines import backups, entering, freezing, logs, quarantine, show, stores, typed
 from pipelines import demo as demonstration
 from pipelines import export as exports
 from pipelines import factors as factor_catalogue
 from pipelines import status as standing
 from pipelines.collecting import collector as collector_of
 from pipelines.credentials import commands as credentials
+from pipelines.grafana import commands as grafana
 from pipelines.jobs import announce as announcing
 from pipelines.jobs import compute as computing
 from pipelines.jobs import judge as judging
@@ -251,8 +252,8 @@ def export(
     """Export rows of a table whose time lies in a period; times in UTC."""
     settings = all_settings.load(config)
     registry = registries.load(settings.registry)
-    if facility and facility not in registry.facilities:
-        raise ConfigurationError([Problem("--facility", repr(facility), f"one of {', '.join(registry.facilities)}")])
+    if facility:
+        typed.facility(facility, registry)
     with closing(open_store(settings)) as store:
         rows = exports.rows(store, what, registry, lambda zone: typed.period(start, end, zone), facility=facility)
     exports.save(exports.encoded(rows, form), target)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
+from ingest import registry as registries
 from ingest import settings as all_settings
 from ingest.errors import ConfigurationError, Problem, WorkError
 from ingest.model import Period
@@ -17,10 +18,10 @@ from ingest.schema import TABLES
 from ingest.settings import Settings
 from ingest.store import copying
 from ingest.store.base import WholeStore
-from ingest.store.connect import administered, connect, parse
+from ingest.store.connect import administered, connect, of_facility, parse
 from ingest.store.copying import Copied
 from ingest.store.influx_http import Target
-from ingest.store.influx_setup import ROLES, Finding, Vault, prepare
+from ingest.store.influx_setup import FACILITY_ROLES, ROLES, Finding, Vault, prepare
 from pipelines import show, typed
 from pipelines.export import HOME
 
@@ -41,26 +42,36 @@ def store() -> None:
 def init(
     *,
     secrets: Annotated[Path, typer.Option(help="Folder for the secrets: one folder below it for each role.")],
+    facility: Annotated[str, typer.Option(help="The database of this facility's own rows, for its operator.")] = "",
     raw_days: Annotated[int, typer.Option(min=0, max=36_500, help="How long readings are kept; 0: for ever.")] = 1100,
     apply: Annotated[bool, typer.Option("--apply", help="Change what differs, instead of telling it.")] = False,
     reveal: Annotated[bool, typer.Option("--show", help="Print the secrets too.")] = False,
     config: ConfigFile = None,
 ) -> None:
     """Make what is missing in the InfluxDB of the settings: where rows lie, how long, and a login for each role."""
-    settings = all_settings.load(config)
+    settings, roles = all_settings.load(config), ROLES
+    if facility:
+        typed.facility(facility, registries.load(settings.registry))
+        settings = settings.model_copy(update={"store": of_facility(settings.store, facility)})
+        secrets, roles = secrets_of(secrets, facility), FACILITY_ROLES
     findings: list[Finding] = []
     with closing(administered(settings)) as server:
         try:
-            findings.extend(prepare(server, secrets, raw_days=raw_days, apply=apply))
+            findings.extend(prepare(server, secrets, raw_days=raw_days, apply=apply, roles=roles))
         finally:
             if findings:
                 show.findings(out, findings)
-        vault = Vault(secrets, f"peakwatch_store_{server.secret}")
-    for role in ROLES:
+        vault = Vault(secrets, server.secret)
+    for role in roles:
         told = f": {vault.get(role)}" if reveal else ""
         out.print(escape(f"{role.name}: {vault.path(role)}{told}"), highlight=False, soft_wrap=True)
     if differing := sum(finding.state == "differs" for finding in findings):
         raise WorkError(f"{differing} of {len(findings)} differ; --apply changes what can be changed from here")
+
+
+def secrets_of(folder: Path, facility: str) -> Path:
+    """Where the secrets of a facility's own database lie."""
+    return folder / "facilities" / facility
 
 
 def copy(

@@ -5,6 +5,8 @@ from zoneinfo import ZoneInfo
 
 from ingest.errors import ConfigurationError, Problem
 from ingest.model import Period
+from ingest.registry import Registry
+from ingest.registry.facility import Facility
 from pipelines.periods import midnight, months
 
 _DATE = len("2026-10-01")
@@ -60,3 +62,15 @@ def month(text: str, option: str, zone: ZoneInfo) -> Period:
         raise ConfigurationError([Problem(option, repr(text), "a month, e.g. 2026-10")]) from None
     (whole,) = months(Period(midnight(first, zone), midnight(first, zone) + timedelta(hours=1)), zone)
     return whole
+
+
+def facility(typed: str, registry: Registry, *, option: str = "--facility") -> Facility:
+    """
+    Find a facility (用能单位) by its id.
+
+    Raises:
+        ConfigurationError: the registry names no such facility.
+    """
+    if typed not in registry.facilities:
+        raise ConfigurationError([Problem(option, repr(typed), f"one of {', '.join(registry.facilities)}")])
+    return registry.facilities[typed]

@@ -1,6 +1,7 @@
 """The generated pages say what the code says."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,12 @@ def test_every_row_of_a_page_has_the_cells_of_its_header(generate: ModuleType) -
         for block in content.split("\n\n"):
             widths = {line.replace("\\|", "").count("|") for line in block.splitlines() if line.startswith("|")}
             assert len(widths) <= 1, block
+
+
+def test_every_page_of_operations_is_in_its_index() -> None:
+    folder = ROOT / "docs" / "operations"
+    linked = set(re.findall(r"\]\((\w+\.md)\)", (folder / "README.md").read_text("utf-8")))
+    assert linked == {page.name for page in folder.glob("*.md")} - {"README.md"}
 
 
 def test_check_tells_an_old_page(tmp_path: Path) -> None:

@@ -105,6 +105,20 @@ RULES = (
         "warning",
         range=62 * _DAY,
     ),
+    AlertRule(
+        "balance",
+        "分表之和连续大于总表",
+        "{{ .Labels.facility }} 的 {{ .Labels.meter }} 一周来每日小于其分表之和，且超出允许偏差",
+        "分表之和连续7日大于总表，超过准确度等级允许的偏差。请核对表计、倍率与登记册中的上下级关系；是线索，不是结论。",
+        # a main meter that counts more than its sub-meters may feed what has no meter of its own: that is on the board
+        'SELECT count("difference") FROM "balance" WHERE "interval" = \'1d\' AND "status" = \'beyond_tolerance\''
+        ' AND "difference" < 0 AND $timeFilter GROUP BY "facility", "meter"',
+        f"/d/{uid('quality', 'zh')}?var-facility={{{{ .Labels.facility }}}}",
+        "warning",
+        than=(6,),
+        # yesterday's row comes some hours after midnight: in eight days there are seven whole days or eight
+        range=8 * _DAY,
+    ),
     *(
         AlertRule(
             f"job-{job}",

@@ -1,76 +1,32 @@
-"""
-The dashboards as data. A further panel is an entry in words.PANELS and a line here.
-
-Every figure and every limit comes from the store; nothing is computed here that the jobs compute.
-"""
+"""The dashboards as data. A further panel is an entry in words.PANELS and a line here."""
 
 from panels import Board, Panel, Query
-
-# rows of the facilities that are chosen, inside the time range of the dashboard
-_CHOSEN = '"facility" =~ /^$facility$/ AND $timeFilter'
-_PLACES = '"division" =~ /^$division$/ AND "kind" =~ /^$sector$/'
-# days begin at midnight here; a day's row of another zone falls into the day it begins in
-_ZONE = "tz('Asia/Shanghai')"
-_EVIDENCE = '"value", "limit", "unit", "coverage"'
-
-
-def _indicator(code: str, interval: str, alias: str, *, by: str = '"facility"') -> Query:
-    where = f"\"indicator\" = '{code}' AND \"interval\" = '{interval}' AND {_CHOSEN}"
-    return Query(f'SELECT "value" FROM "indicators" WHERE {where} GROUP BY {by}', alias)
-
-
-def _limits(code: str, interval: str, *, by: str = '"facility"') -> Query:
-    where = f"\"indicator\" = '{code}' AND \"interval\" = '{interval}' AND {_CHOSEN}"
-    text = f'SELECT "limit" FROM "verdicts" WHERE {where} GROUP BY {by}, "rule"'
-    return Query(text, "{limit} $tag_facility $tag_rule")
-
-
-def _obliged(column: str, how: str = "sum") -> Query:
-    """Sum or average a column of the newest connections of the key energy users."""
-    newest = (
-        f'SELECT last("{column}") AS "{column}" FROM "connections"'
-        f' WHERE "key_energy_user" = 1 AND {_PLACES} AND {_CHOSEN} GROUP BY "facility"'
-    )
-    return Query(f'SELECT {how}("{column}") AS "{column}" FROM ({newest})')
-
-
-def _of_division(column: str, name: str, how: str = "sum") -> Query:
-    newest = (
-        f'SELECT last("{column}") AS "{column}" FROM "connections"'
-        f' WHERE "key_energy_user" = 1 AND {_PLACES} AND {_CHOSEN} GROUP BY "facility", "division"'
-    )
-    return Query(f'SELECT {how}("{column}") AS "{name}" FROM ({newest}) GROUP BY "division"')
-
-
-def _open(condition: str, alias: str) -> Query:
-    where = f'"state" = \'open\' AND {_PLACES} AND "facility" =~ /^$facility$/ AND {condition}'
-    return Query(f'SELECT count("value") FROM "breaches" WHERE {where}', alias)
-
-
-def _verdicts(condition: str = "") -> Query:
-    """Ask for the newest verdict of every rule, facility and product; a condition ends in AND."""
-    return Query(
-        f'SELECT last("status") AS "status", {_EVIDENCE}, "reason", "clause" FROM "verdicts"'
-        f' WHERE "status" != \'void\' AND {condition}{_CHOSEN} GROUP BY "facility", "rule", "scope", "interval"'
-    )
-
-
-def _role(role: str) -> Query:
-    where = f"\"role\" = '{role}' AND \"carrier\" = 'electricity' AND \"interval\" = '1mo' AND {_CHOSEN}"
-    return Query(f'SELECT "kwh" FROM "energy" WHERE {where} GROUP BY "facility", "meter"', f"{{{role}}} $tag_meter")
-
+from queries import (
+    BALANCE,
+    CHOSEN,
+    EVIDENCE,
+    PLACES,
+    ZONE,
+    indicator,
+    limits,
+    obliged,
+    of_division,
+    of_role,
+    open_breaches,
+    verdicts,
+)
 
 _OVERVIEW = Board(
     "overview",
     (
-        Panel("obliged", "stat", (_obliged("key_energy_user"),), width=4, height=5),
-        Panel("connected", "stat", (_obliged("connected"),), width=4, height=5),
-        Panel("online", "stat", (_obliged("online"),), width=4, height=5),
-        Panel("complete", "stat", (_obliged("coverage", "mean"),), "percentunit", 1, 4, 5),
+        Panel("obliged", "stat", (obliged("key_energy_user"),), width=4, height=5),
+        Panel("connected", "stat", (obliged("connected"),), width=4, height=5),
+        Panel("online", "stat", (obliged("online"),), width=4, height=5),
+        Panel("complete", "stat", (obliged("coverage", "mean"),), "percentunit", 1, 4, 5),
         Panel(
             "open_by_severity",
             "stat",
-            tuple(_open(f"\"severity\" = '{one}'", f"{{{one}}}") for one in ("breach", "warning")),
+            tuple(open_breaches(f"\"severity\" = '{one}'", f"{{{one}}}") for one in ("breach", "warning")),
             width=8,
             height=5,
         ),
@@ -78,9 +34,9 @@ _OVERVIEW = Board(
             "open_by_age",
             "stat",
             (
-                _open("time >= now() - 30d", "{month}"),
-                _open("time < now() - 30d AND time >= now() - 90d", "{quarter}"),
-                _open("time < now() - 90d", "{older}"),
+                open_breaches("time >= now() - 30d", "{month}"),
+                open_breaches("time < now() - 30d AND time >= now() - 90d", "{quarter}"),
+                open_breaches("time < now() - 90d", "{older}"),
             ),
             width=12,
             height=6,
@@ -90,7 +46,7 @@ _OVERVIEW = Board(
             "table",
             (
                 Query(
-                    f'SELECT count("value") AS "open" FROM "breaches" WHERE "state" = \'open\' AND {_PLACES}'
+                    f'SELECT count("value") AS "open" FROM "breaches" WHERE "state" = \'open\' AND {PLACES}'
                     ' AND "facility" =~ /^$facility$/ GROUP BY "division", "severity"'
                 ),
             ),
@@ -100,17 +56,17 @@ _OVERVIEW = Board(
             "divisions",
             "table",
             (
-                _of_division("key_energy_user", "obliged"),
-                _of_division("connected", "connected"),
-                _of_division("online", "online"),
-                _of_division("coverage", "complete", "mean"),
+                of_division("key_energy_user", "obliged"),
+                of_division("connected", "connected"),
+                of_division("online", "online"),
+                of_division("coverage", "complete", "mean"),
             ),
             width=24,
         ),
         Panel(
             "ranking",
             "table",
-            (_verdicts("\"interval\" = '12mo' AND "),),
+            (verdicts("\"interval\" = '12mo' AND "),),
             decimals=3,
             width=24,
             height=12,
@@ -122,15 +78,15 @@ _OVERVIEW = Board(
 _FACILITY = Board(
     "facility",
     (
-        Panel("tce", "lines", (_indicator("energy_consumption", "1mo", "$tag_facility"),), "suffix: tce", 1),
-        Panel("co2", "lines", (_indicator("co2", "1mo", "$tag_facility"),), "suffix: t CO2", 1),
+        Panel("tce", "lines", (indicator("energy_consumption", "1mo", "$tag_facility"),), "suffix: tce", 1),
+        Panel("co2", "lines", (indicator("co2", "1mo", "$tag_facility"),), "suffix: t CO2", 1),
         Panel(
             "carriers",
             "lines",
             (
                 Query(
                     'SELECT "kgce" / 1000 AS "tce" FROM "energy" WHERE "role" = \'total\' AND "interval" = \'1mo\''
-                    f' AND {_CHOSEN} GROUP BY "facility", "carrier", "meter"',
+                    f' AND {CHOSEN} GROUP BY "facility", "carrier", "meter"',
                     "$tag_facility $tag_carrier $tag_meter",
                 ),
             ),
@@ -142,8 +98,8 @@ _FACILITY = Board(
             "intensity",
             "lines",
             (
-                _indicator("intensity", "1mo", "$tag_facility $tag_scope", by='"facility", "scope"'),
-                _limits("intensity", "1mo", by='"facility", "scope"'),
+                indicator("intensity", "1mo", "$tag_facility $tag_scope", by='"facility", "scope"'),
+                limits("intensity", "1mo", by='"facility", "scope"'),
             ),
             "suffix: kgce",
             2,
@@ -152,13 +108,14 @@ _FACILITY = Board(
             "intensity_year",
             "lines",
             (
-                _indicator("intensity", "12mo", "$tag_facility $tag_scope", by='"facility", "scope"'),
-                _limits("intensity", "12mo", by='"facility", "scope"'),
+                indicator("intensity", "12mo", "$tag_facility $tag_scope", by='"facility", "scope"'),
+                limits("intensity", "12mo", by='"facility", "scope"'),
             ),
             "suffix: kgce",
             2,
         ),
-        Panel("verdicts", "table", (_verdicts(),), decimals=3, width=24),
+        Panel("balance", "lines", (BALANCE,), "none", 1, 24),
+        Panel("verdicts", "table", (verdicts(),), decimals=3, width=24),
     ),
     annotations=(
         Query(
@@ -174,12 +131,12 @@ _DATA_CENTRE = Board(
         Panel(
             "pue_now",
             "table",
-            (_verdicts("\"indicator\" = 'pue' AND \"interval\" = '12mo' AND "),),
+            (verdicts("\"indicator\" = 'pue' AND \"interval\" = '12mo' AND "),),
             decimals=3,
             width=24,
         ),
-        Panel("pue_year", "lines", (_indicator("pue", "12mo", "$tag_facility"), _limits("pue", "12mo")), decimals=3),
-        Panel("pue_month", "lines", (_indicator("pue", "1mo", "$tag_facility"), _limits("pue", "1mo")), decimals=3),
+        Panel("pue_year", "lines", (indicator("pue", "12mo", "$tag_facility"), limits("pue", "12mo")), decimals=3),
+        Panel("pue_month", "lines", (indicator("pue", "1mo", "$tag_facility"), limits("pue", "1mo")), decimals=3),
         Panel(
             "it_load",
             "lines",
@@ -187,7 +144,7 @@ _DATA_CENTRE = Board(
                 Query(
                     # the kWh of an hour are its mean kW; the mean over wider steps stays one
                     'SELECT mean("kwh") FROM "energy" WHERE "role" = \'it\' AND "interval" = \'1h\''
-                    f' AND {_CHOSEN} GROUP BY time($__interval), "facility", "meter" fill(none)',
+                    f' AND {CHOSEN} GROUP BY time($__interval), "facility", "meter" fill(none)',
                     "$tag_facility $tag_meter",
                 ),
             ),
@@ -197,7 +154,7 @@ _DATA_CENTRE = Board(
         Panel(
             "shares",
             "bars",
-            tuple(_role(role) for role in ("it", "cooling", "power_distribution", "lighting")),
+            tuple(of_role(role) for role in ("it", "cooling", "power_distribution", "lighting")),
             "kwatth",
         ),
     ),
@@ -207,27 +164,62 @@ _DATA_CENTRE = Board(
 _QUALITY = Board(
     "quality",
     (
-        Panel("coverage", "lines", (_indicator("coverage", "1d", "$tag_facility"),), "percentunit", 1),
+        Panel("coverage", "lines", (indicator("coverage", "1d", "$tag_facility"),), "percentunit", 1),
         Panel(
             "estimated",
             "lines",
             (
                 Query(
-                    f'SELECT mean("estimated") FROM "energy" WHERE "interval" = \'1d\' AND {_CHOSEN}'
-                    f' GROUP BY time(1d), "facility" fill(none) {_ZONE}',
+                    f'SELECT mean("estimated") FROM "energy" WHERE "interval" = \'1d\' AND {CHOSEN}'
+                    f' GROUP BY time(1d), "facility" fill(none) {ZONE}',
                     "$tag_facility",
                 ),
             ),
             "percentunit",
             1,
         ),
-        Panel("not_assessable", "table", (_verdicts("\"status\" = 'not_assessable' AND "),), decimals=3, width=24),
+        Panel("not_assessable", "table", (verdicts("\"status\" = 'not_assessable' AND "),), decimals=3, width=24),
+        Panel(
+            "odd_steps",
+            "bars",
+            (
+                Query(
+                    f'SELECT sum("steps") FROM "unattributed" WHERE {CHOSEN}'
+                    f' GROUP BY time(1d), "kind" fill(none) {ZONE}',
+                    "$tag_kind",
+                ),
+            ),
+        ),
+        Panel(
+            "beyond_tolerance",
+            "table",
+            (
+                Query(
+                    'SELECT "facility", "meter", "quantity", "subs", "difference", "tolerance", "unit", "coverage",'
+                    ' "reason", "meters" FROM "balance" WHERE "interval" = \'1d\' AND "status" = \'beyond_tolerance\''
+                    f" AND {CHOSEN} ORDER BY time DESC LIMIT 200"
+                ),
+            ),
+            decimals=1,
+        ),
+        Panel(
+            "unattributed",
+            "table",
+            (
+                Query(
+                    'SELECT "facility", "meter", "kind", "quantity", "attributed", "unit", "steps", "sentence"'
+                    f' FROM "unattributed" WHERE "steps" > 0 AND {CHOSEN} ORDER BY time DESC LIMIT 200'
+                ),
+            ),
+            decimals=1,
+            width=24,
+        ),
         Panel(
             "refused",
             "bars",
             (
                 Query(
-                    f'SELECT sum("entries") FROM "quarantine" WHERE $timeFilter GROUP BY time(1d) fill(none) {_ZONE}',
+                    f'SELECT sum("entries") FROM "quarantine" WHERE $timeFilter GROUP BY time(1d) fill(none) {ZONE}',
                     "$m",
                 ),
             ),
@@ -238,7 +230,7 @@ _QUALITY = Board(
             (
                 Query(
                     'SELECT "facility", "topic", "reason", "sentence", "entries" FROM "quarantine"'
-                    f" WHERE {_CHOSEN} ORDER BY time DESC LIMIT 100"
+                    f" WHERE {CHOSEN} ORDER BY time DESC LIMIT 100"
                 ),
             ),
         ),
@@ -255,8 +247,8 @@ _BREACHES = Board(
             (
                 Query(
                     'SELECT "state", "severity", "facility", "name_{lang}", "title_{lang}", "scope", "interval", '
-                    f'{_EVIDENCE}, "closed" / 1000 AS "closed_ms", "document", "clause", "breach_id" FROM "breaches"'
-                    f" WHERE {_PLACES} AND {_CHOSEN} ORDER BY time DESC"
+                    f'{EVIDENCE}, "closed" / 1000 AS "closed_ms", "document", "clause", "breach_id" FROM "breaches"'
+                    f" WHERE {PLACES} AND {CHOSEN} ORDER BY time DESC"
                 ),
             ),
             decimals=3,
@@ -268,8 +260,8 @@ _BREACHES = Board(
             "table",
             (
                 Query(
-                    f'SELECT "kind", "severity", "facility", "rule", "scope", "interval", {_EVIDENCE}, "clause",'
-                    f' "breach_id" FROM "breach_events" WHERE {_CHOSEN} ORDER BY time DESC LIMIT 500'
+                    f'SELECT "kind", "severity", "facility", "rule", "scope", "interval", {EVIDENCE}, "clause",'
+                    f' "breach_id" FROM "breach_events" WHERE {CHOSEN} ORDER BY time DESC LIMIT 500'
                 ),
             ),
             decimals=3,
@@ -297,7 +289,7 @@ _HEALTH = Board(
         Panel(
             "lag",
             "lines",
-            (Query(f'SELECT "lag" FROM "connections" WHERE {_CHOSEN} GROUP BY "facility"', "$tag_facility"),),
+            (Query(f'SELECT "lag" FROM "connections" WHERE {CHOSEN} GROUP BY "facility"', "$tag_facility"),),
             "s",
         ),
         Panel(

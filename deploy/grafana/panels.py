@@ -12,7 +12,8 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common as models
 from grafana_foundation_sdk.models import dashboard as board_models
-from words import BOARDS, COLUMNS, LEGENDS, PANELS, SECTORS, VALUES, VARIABLES, Words
+from labels import COLUMNS, LEGENDS, VALUES
+from words import BOARDS, PANELS, SECTORS, VARIABLES, Words
 
 SOURCE = models.DataSourceRef("influxdb", "peakwatch")
 LANGUAGES = ("zh", "en")

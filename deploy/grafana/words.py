@@ -1,7 +1,7 @@
 """
-The one table of words: every text of the dashboards and alert rules, in Chinese and English.
+Titles and descriptions of dashboards and panels, in Chinese and English; columns and codes stand in labels.py.
 
-A panel has two entries, its title and what it shows and by which clause; a column of a table has one.
+A panel has two entries, its title and what it shows and by which clause.
 """
 
 from typing import NamedTuple
@@ -201,6 +201,36 @@ PANELS = {
         "Share of the quantity that was spread over a gap, mean of the meters",
         _GUANGDONG_36,
     ),
+    "balance": _panel(
+        "总表与分表平衡（日）",
+        "Balance of main and sub-meters, daily",
+        "difference 为总表减分表之和，tolerance 为按准确度等级得出的允许偏差；单位为该能源品种的单位",
+        "difference: main meter less its sub-meters; tolerance: what their classes allow; in the carrier's unit",
+        _GUANGDONG_36,
+    ),
+    "beyond_tolerance": _panel(
+        "平衡超差",
+        "Balance beyond tolerance",
+        "总表与分表之差超过允许偏差的日子；差值为正也可能是未装分表的用能；是线索，不是结论",
+        "Days on which main and sub-meters differ by more than their classes allow; above zero it may be use without "
+        "a sub-meter: a lead, not a finding",
+        _GUANGDONG_36,
+    ),
+    "odd_steps": _panel(
+        "异常读数（日）",
+        "Odd steps, daily",
+        "按类型统计的异常步数",
+        "Steps of the meters that were odd, by kind",
+        _GUANGDONG_36,
+    ),
+    "unattributed": _panel(
+        "异常与未归属量",
+        "What was odd and what was not attributed",
+        "每块表每日的异常：未归入任何时段的数量、已归入的数量与说明；是线索，不是结论",
+        "What was odd of each meter and day: quantity attributed to no slot, quantity attributed, and what was done; "
+        "a lead, not a finding",
+        _GUANGDONG_36,
+    ),
     "not_assessable": _panel(
         "无法评估", "Not assessable", "无法判定的期间与原因", "Periods that could not be judged, and why"
     ),
@@ -241,78 +271,4 @@ PANELS = {
     "collectors": _panel("采集进程", "Collectors", "各采集进程的计数", "What each collector process counted", _OWN),
     "jobs": _panel("作业", "Jobs", "各作业最近一次运行", "Newest run of each job", _OWN),
     "seconds": _panel("作业耗时", "Duration of the jobs", "每次运行的秒数", "Of each run", _OWN),
-}
-
-COLUMNS = {
-    "facility": Words("用能单位编号", "facility"),
-    "name_zh": Words("名称", "name"),
-    "name_en": Words("英文名称", "name"),
-    "division": Words("行政区划", "division"),
-    "obliged": Words("重点用能单位", "key energy users"),
-    "connected": Words("已接入", "connected"),
-    "online": Words("在线", "on-line"),
-    "complete": Words("昨日完整率", "completeness"),
-    "severity": Words("级别", "severity"),
-    "state": Words("状态", "state"),
-    "open": Words("未关闭", "open"),
-    "indicator": Words("指标", "indicator"),
-    "scope": Words("产品", "scope"),
-    "interval": Words("期间", "interval"),
-    "rule": Words("规则", "rule"),
-    "title_zh": Words("规则名称", "title"),
-    "title_en": Words("规则英文名称", "title"),
-    "status": Words("结论", "verdict"),
-    "reason": Words("原因", "reason"),
-    "value": Words("指标值", "value"),
-    "limit": Words("限值", "limit"),
-    "unit": Words("单位", "unit"),
-    "coverage": Words("完整率", "coverage"),
-    "document": Words("文件", "document"),
-    "clause": Words("条款", "clause"),
-    "breach_id": Words("案件编号", "breach id"),
-    "kind": Words("类型", "kind"),
-    "Time": Words("时间", "time"),
-    "closed_ms": Words("结案期间终点", "closed"),
-    "topic": Words("主题", "topic"),
-    "sentence": Words("说明", "sentence"),
-    "entries": Words("条目数", "entries"),
-    "collector": Words("采集器", "collector"),
-    "items": Words("收到", "received"),
-    "stored": Words("已存", "stored"),
-    "duplicate": Words("重复", "duplicate"),
-    "quarantined": Words("隔离", "quarantined"),
-    "pending": Words("待存", "pending"),
-    "job": Words("作业", "job"),
-    "outcome": Words("结果", "outcome"),
-    "error": Words("错误", "error"),
-    "rows": Words("行数", "rows"),
-    "seconds": Words("秒", "seconds"),
-}
-
-LEGENDS = {
-    "limit": Words("限值", "limit"),
-    "breach": Words("超限", "breach"),
-    "warning": Words("预警", "warning"),
-    "month": Words("30天以内", "up to 30 days"),
-    "quarter": Words("30至90天", "30 to 90 days"),
-    "older": Words("90天以上", "over 90 days"),
-    "it": Words("信息设备", "IT equipment"),
-    "cooling": Words("制冷", "cooling"),
-    "power_distribution": Words("配电", "power distribution"),
-    "lighting": Words("照明", "lighting"),
-    "none": Words("无", "none"),
-}
-
-# how a table shows the codes of severity, state, verdict, kind and outcome
-VALUES = {
-    "breach": Words("超限", "breach"),
-    "warning": Words("预警", "warning"),
-    "open": Words("未关闭", "open"),
-    "closed": Words("已结案", "closed"),
-    "withdrawn": Words("已撤销", "withdrawn"),
-    "opened": Words("立案", "opened"),
-    "pass": Words("合格", "pass"),
-    "not_assessable": Words("无法评估", "not assessable"),
-    "done": Words("成功", "done"),
-    "failed": Words("失败", "failed"),
 }

@@ -4,7 +4,7 @@ import re
 import ssl
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from ingest.errors import ConfigurationError, Problem, StoreError
 from ingest.settings import Settings
@@ -80,6 +80,12 @@ def opened(settings: Settings) -> WholeStore:
     """Open the store of the settings, with the archive where there is one. See `connect`."""
     store = connect(settings.store, settings)
     return Archived(store, connect(settings.archive)) if settings.archive else store
+
+
+def of_facility(url: str, facility: str) -> str:
+    """Name the database that holds the rows of one facility alone, beside that of a URL."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"{parts.path}-{facility}"))
 
 
 def administered(settings: Settings) -> Server:

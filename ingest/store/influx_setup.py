@@ -7,7 +7,7 @@ A second run finds everything and changes nothing. The server's two kinds are `i
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -28,22 +28,30 @@ class Role:
         name: of the role.
         raw: rights to the readings.
         autogen: rights to everything else: results and events, but also activity, quarantine and counts.
+        setting: which setting takes its secret, before `_token` or `_password`.
     """
 
     name: str
     raw: tuple[Right, ...]
     autogen: tuple[Right, ...]
+    setting: str = "store"
 
     def login(self, database: str) -> str:
         """Name its user of InfluxDB 1, or describe its token of InfluxDB 2."""
         return f"{database}-{self.name}"
 
 
+GRAFANA = Role("grafana", raw=(), autogen=("read",))
 # who writes must read too: a row is compared with what is stored of its key
-ROLES = (
+ROLES: tuple[Role, ...] = (
     Role("collector", raw=("read", "write"), autogen=("read", "write")),
     Role("jobs", raw=("read",), autogen=("read", "write")),
-    Role("grafana", raw=(), autogen=("read",)),
+    GRAFANA,
+)
+# of the database that holds one facility's own rows: who fills it (`peakwatch copy`), and who shows it
+FACILITY_ROLES: tuple[Role, ...] = (
+    Role("copy", raw=("read", "write"), autogen=("read", "write"), setting="copy"),
+    GRAFANA,
 )
 
 
@@ -62,15 +70,15 @@ class Vault:
 
     Args:
         folder: of the folders; they are made with the first secret.
-        name: of the file, e.g. `peakwatch_store_token`.
+        secret: what a secret is, token or password.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder, self._name = folder, name
+    def __init__(self, folder: Path, secret: Literal["password", "token"]) -> None:
+        self._folder, self._secret = folder, secret
 
     def path(self, role: Role) -> Path:
         """Where the secret of a role lies."""
-        return self._folder / role.name / self._name
+        return self._folder / role.name / f"peakwatch_{role.setting}_{self._secret}"
 
     def get(self, role: Role) -> str | None:
         """
@@ -88,7 +96,7 @@ class Vault:
 
     def put(self, role: Role, secret: str) -> None:
         """
-        Write a secret, as a whole and readable by its owner alone.
+        Write a secret, as a whole; its owner alone may read it, and the group of its folder where that may read there.
 
         Raises:
             StoreError: the file cannot be written.
@@ -99,6 +107,8 @@ class Vault:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(secret)
+            # a folder of 2750 hands its group down: so a service of another user comes to its own secret
+            draft.chmod(0o600 | path.parent.stat().st_mode & 0o040)
             draft.replace(path)
         except OSError as error:
             draft.unlink(missing_ok=True)
@@ -123,7 +133,9 @@ class Server(Protocol):
         ...
 
 
-def prepare(server: Server, folder: Path, *, raw_days: int, apply: bool) -> Iterator[Finding]:
+def prepare(
+    server: Server, folder: Path, *, raw_days: int, apply: bool, roles: Sequence[Role] = ROLES
+) -> Iterator[Finding]:
     """
     Make what is missing and tell of all there is.
 
@@ -132,14 +144,15 @@ def prepare(server: Server, folder: Path, *, raw_days: int, apply: bool) -> Iter
         folder: for the secrets.
         raw_days: how long readings are kept [days]; 0 for ever.
         apply: whether what differs is changed; otherwise it is only told.
+        roles: who logs in.
 
     Raises:
         StoreUnavailable: the server cannot be reached.
         StoreError: it refused, or a secret cannot be kept.
     """
-    vault = Vault(folder, f"peakwatch_store_{server.secret}")
+    vault = Vault(folder, server.secret)
     yield from server.places(raw_days, apply=apply)
-    for role in ROLES:
+    for role in roles:
         yield server.login(role, vault, apply=apply)
 
 

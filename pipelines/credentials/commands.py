@@ -53,7 +53,7 @@ def init(
         said = f"{'made ' if one.made else 'found'}  {one.path}" + (f"  ({one.note})" if one.note else "")
         out.print(said, highlight=False, markup=False)
     made = sum(one.made for one in kept)
-    out.print(f"{made} files made, {len(kept) - made} found and kept as they were", highlight=False)
+    out.print(f"{made} files and folders made, {len(kept) - made} found and kept as they were", highlight=False)
 
 
 @device.command("add")

@@ -4,9 +4,10 @@ All secrets of the stack in docker-compose.yml, made once: a second run keeps wh
     authority/      certificate.pem  key.pem             mounted nowhere
     mosquitto/      certificate.pem  key.pem  authority.pem  passwords  revoked.pem
     influxdb/       certificate.pem  key.pem  admin_password  admin_token
-    grafana/        certificate.pem  key.pem  admin_password  store_password
-    peakwatch/      authority.pem  broker_password  client_id  client_id_2  store_password
-                    store_admin_token  grafana_password  copies, for `peakwatch store init`
+    grafana/        certificate.pem  key.pem  authority.pem  admin_password  smtp_password (empty: fill it in)
+    peakwatch/      authority.pem  broker_password  client_id  client_id_2
+                    store_admin_token  a copy, for `peakwatch store init`
+    store/          collector/  jobs/  grafana/  empty: `peakwatch store init` puts a token into each
     devices/        one folder for each facility: what its devices need
 
 One folder for each service, so that each can belong to the user its container runs as. The client id of a collector is
@@ -19,10 +20,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ingest.errors import ConfigurationError, Problem
+from ingest.store.influx_setup import ROLES
 from pipelines.credentials import certificates, files, passwords
 from pipelines.credentials.certificates import Authority, Pair
 
-AUTHORITY, BROKER, DEVICES = "authority", "mosquitto", "devices"
+AUTHORITY, BROKER, STORE, DEVICES = "authority", "mosquitto", "store", "devices"
 CERTIFICATE, KEY, TRUSTED, PASSWORDS, REVOKED = (
     "certificate.pem",
     "key.pem",
@@ -40,9 +42,9 @@ _DRAWN: dict[str, Callable[[], str]] = {
     "influxdb/admin_password": passwords.drawn,
     "influxdb/admin_token": passwords.drawn,
     "grafana/admin_password": passwords.drawn,
-    "grafana/store_password": passwords.drawn,
+    # of the mail server, so nobody can draw it; without one Grafana sends without a login
+    "grafana/smtp_password": str,
     "peakwatch/broker_password": passwords.drawn,
-    "peakwatch/store_password": passwords.drawn,
     "peakwatch/client_id": lambda: f"collector-{passwords.drawn()[:22]}",
     "peakwatch/client_id_2": lambda: f"collector-2-{passwords.drawn()[:22]}",
 }
@@ -52,12 +54,11 @@ _COPIED = {
     f"grafana/{TRUSTED}": f"{AUTHORITY}/{CERTIFICATE}",
     f"peakwatch/{TRUSTED}": f"{AUTHORITY}/{CERTIFICATE}",
     "peakwatch/store_admin_token": "influxdb/admin_token",
-    "peakwatch/grafana_password": "grafana/store_password",
 }
 
 
 class Kept(NamedTuple):
-    """One file of the secrets: whether it was made now, and what is to be known of it."""
+    """One file or folder of the secrets: whether it was made now, and what is to be known of it."""
 
     path: Path
     made: bool
@@ -74,7 +75,7 @@ def make(root: Path, hosts: Sequence[str], at: datetime) -> list[Kept]:
         at: now; certificates begin here.
 
     Returns:
-        Each file, in the order of the list above.
+        Each file and folder.
 
     Raises:
         ConfigurationError: others can use a file that is there, one cannot be read or written, or a pair is not whole.
@@ -87,7 +88,8 @@ def make(root: Path, hosts: Sequence[str], at: datetime) -> list[Kept]:
         kept += _pair(root / server, lambda names=names: signer.server(names, at), at, names)  # type: ignore[misc]
     kept += [_one(root / name, draw) for name, draw in _DRAWN.items()]
     kept += [_copy(root / copy, files.read(root / original)) for copy, original in _COPIED.items()]
-    return [*kept, _collector(root), _one(root / BROKER / REVOKED, lambda: signer.revoked((), at))]
+    kept += [_collector(root), _one(root / BROKER / REVOKED, lambda: signer.revoked((), at))]
+    return [*kept, *(_folder(root / STORE / role.name) for role in ROLES)]
 
 
 def authority(root: Path) -> Authority:
@@ -143,6 +145,14 @@ def _one(path: Path, content: Callable[[], str]) -> Kept:
         files.own(path)
         return Kept(path, made=False)
     files.keep({path: content()})
+    return Kept(path, made=True)
+
+
+def _folder(path: Path) -> Kept:
+    """Make a folder for one token; who may read one that is there is for the installer to say."""
+    if path.is_dir():
+        return Kept(path, made=False)
+    files.folder(path)
     return Kept(path, made=True)
 
 

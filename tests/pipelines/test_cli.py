@@ -1,6 +1,7 @@
 """The command line as a person uses it: the good way, and one sentence with an exit code for everything else."""
 
 import json
+import os
 import shutil
 import socket
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ingest import settings
 from ingest.schema import QUARANTINE, READINGS
 from ingest.store.lake import Lake
 from pipelines import cli
@@ -124,6 +126,23 @@ def test_a_secret_comes_from_a_file_of_the_secrets_folder(
     assert code == 2
     assert "encrypt" in complaints
     assert "hunter2" not in complaints
+
+
+def test_secrets_may_lie_in_several_folders_and_the_last_one_counts(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, name, secret in (
+        ("one", "mail_password", "first"),
+        ("one", "store_token", "first"),
+        ("two", "store_token", "second"),
+    ):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / f"peakwatch_{name}").write_text(secret, "utf-8")
+    monkeypatch.setenv("PEAKWATCH_SECRETS", os.pathsep.join([str(tmp_path / "one"), str(tmp_path / "two")]))
+    read = settings.load(None)
+    assert [one and one.get_secret_value() for one in (read.mail_password, read.store_token)] == ["first", "second"]
+    monkeypatch.setenv("PEAKWATCH_SECRETS", "")
+    assert settings.load(None).store_token is None
 
 
 def test_a_broker_nobody_answers_at_is_work_that_failed(peakwatch: Call, registry: Path) -> None:

@@ -1,5 +1,6 @@
 """`peakwatch store init` and `peakwatch copy` as a person uses them."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,8 +12,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ingest import settings
+from ingest.errors import StoreError
 from ingest.schema import TABLES
-from ingest.store.connect import connect
+from ingest.store.connect import connect, opened
 from pipelines import cli
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "registry"
@@ -128,6 +131,52 @@ def test_from_a_lake_into_a_new_influxdb_and_read_as_one(
     shutil.copytree(SAMPLES, tmp_path / "registry")
     code, said, _ = peakwatch("export", "readings", *period)
     assert (code, said.count("kWh")) == (0, 2)
+
+
+@pytest.mark.server
+def test_the_database_of_a_facility_is_made_filled_and_shown_with_rights_of_its_own(
+    influxd: Any, peakwatch: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = f"parted{influxd.port}"
+    own = f"{whole}-dc-sample"
+    shutil.copytree(SAMPLES, tmp_path / "registry")
+    monkeypatch.setenv("PEAKWATCH_STORE", f"influxdb://127.0.0.1:{influxd.port}/{whole}")
+    monkeypatch.setenv("PEAKWATCH_STORE_ADMIN_USER", "peakwatch")
+    monkeypatch.setenv("PEAKWATCH_STORE_ADMIN_PASSWORD", influxd.password)
+    for facility in ((), ("--facility", "dc-sample")):
+        code, _, wrong = peakwatch("store", "init", "--secrets", "secrets", "--raw-days", "0", *facility)
+        assert code == 0, wrong
+    code, again, _ = peakwatch("store", "init", "--secrets", "secrets", "--raw-days", "0", "--facility", "dc-sample")
+    assert (code, "made" in again, again.count("found")) == (0, False, 5)
+    folder = tmp_path / "secrets/facilities/dc-sample"
+    assert sorted(str(file.relative_to(folder)) for file in folder.rglob("peakwatch*")) == [
+        "copy/peakwatch_copy_password",
+        "grafana/peakwatch_store_password",
+    ]
+
+    secrets = (tmp_path / "secrets/collector", folder / "copy")
+    monkeypatch.setenv("PEAKWATCH_SECRETS", os.pathsep.join(map(str, secrets)))
+    monkeypatch.setenv("PEAKWATCH_STORE", user := f"influxdb://{whole}-collector@127.0.0.1:{influxd.port}/{whole}")
+    fill("lake:one")
+    with closing(opened(settings.load(None))) as store, closing(connect("lake:one")) as lake:
+        rows = lake.read("readings")
+        store.write("readings", pl.concat([rows, rows.with_columns(facility=pl.lit("copper-sample"))]))
+    target = f"influxdb://{own}-copy@127.0.0.1:{influxd.port}/{own}"
+    code, said, wrong = peakwatch("copy", "--from", user, "--to", target, "--facility", "dc-sample")
+    assert (code, said.endswith("2 days, 2 rows, 2 written, 2 days verified")) == (0, True), wrong
+    monkeypatch.setenv("PEAKWATCH_STORE_PASSWORD", (folder / "grafana/peakwatch_store_password").read_text())
+    shown = f"influxdb://{own}-grafana@127.0.0.1:{influxd.port}"
+    with closing(connect(f"{shown}/{own}", settings.load(None))) as store:
+        assert store.read("readings")["facility"].unique().to_list() == ["dc-sample"]
+    with closing(connect(f"{shown}/{whole}", settings.load(None))) as store, pytest.raises(StoreError, match="403"):
+        store.read("readings")
+
+
+def test_the_database_of_a_facility_that_is_none_is_told(peakwatch: Call, tmp_path: Path) -> None:
+    shutil.copytree(SAMPLES, tmp_path / "registry")
+    code, _, wrong = peakwatch("store", "init", "--secrets", "secrets", "--facility", "../dc-sample")
+    assert (code, "--facility: found '../dc-sample'; wanted one of" in wrong) == (2, True)
+    assert not (tmp_path / "secrets").exists()
 
 
 def test_an_archive_that_is_no_lake_is_told_offline(peakwatch: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from rich.console import Console
 
 from ingest import registry as registries
 from ingest.model import Period
-from ingest.schema import COLLECTORS, QUARANTINE, RUNS, TABLES
+from ingest.schema import BALANCE, COLLECTORS, QUARANTINE, RUNS, TABLES, UNATTRIBUTED
 from ingest.settings import Settings
 from ingest.store.connect import connect
 from ingest.store.lake import Lake
@@ -86,6 +86,8 @@ def _played(folder: Path) -> Lake:
         demo.play(Context(lake, *world, "peakwatch@example.org"), folder, Console(file=said))
     lake.write(RUNS.name, _runs())
     lake.write(QUARANTINE.name, _refusal())
+    lake.write(UNATTRIBUTED.name, _jump())
+    lake.write(BALANCE.name, _beyond())
     counted = {"items": 10, "stored": 7, "duplicate": 1, "quarantined": 1, "pending": 1, "overflow": 0}
     process = {"collector": "c", "started": demo.NOW, "at": demo.NOW} | counted
     lake.write(COLLECTORS.name, pl.DataFrame([process], schema=COLLECTORS.schema))
@@ -102,6 +104,35 @@ def _refusal() -> pl.DataFrame:
     refusal = {"id": "ab12", "facility": "dc-sample", "topic": "peakwatch/v1/dc-sample/g/readings", "entries": 3}
     said = {"item": -1, "reason": "not_json", "sentence": "", "received": demo.NOW - timedelta(minutes=30)}
     return pl.DataFrame([refusal | said | {"payload": b"{", "bytes": 1}], schema=QUARANTINE.schema)
+
+
+def _jump() -> pl.DataFrame:
+    start = demo.NOW - timedelta(days=2)
+    jump = {
+        "facility": "dc-sample",
+        "meter": "E-main",
+        "kind": "jump",
+        "start": start,
+        "end": start + timedelta(days=1),
+    }
+    counted = {"quantity": 5000.0, "attributed": 0.0, "unit": "kWh", "steps": 1, "at": start, "sentence": "a jump"}
+    return pl.DataFrame([jump | counted], schema=UNATTRIBUTED.schema)
+
+
+def _beyond() -> pl.DataFrame:
+    """Seven days of a main meter below its sub-meters, six of another, and seven of one above them."""
+    main = {"facility": "dc-sample", "interval": "1d", "unit": "kWh", "coverage": 1.0, "status": "beyond_tolerance"}
+    counted = {"quantity": 900.0, "tolerance": 9.0, "reason": "", "meters": "m / s"}
+    yesterday = demo.NOW.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    cases = (("below-7", 7, -100.0), ("below-6", 6, -100.0), ("above-7", 7, 100.0))
+    days = [(meter, by, yesterday - timedelta(days=n)) for meter, count, by in cases for n in range(count)]
+    rows = [
+        main
+        | counted
+        | {"meter": meter, "start": at, "end": at + timedelta(days=1), "difference": by, "subs": 900 - by}
+        for meter, by, at in days
+    ]
+    return pl.DataFrame(rows, schema=BALANCE.schema)
 
 
 def asked(statement: str, seconds: float) -> str:
@@ -185,6 +216,9 @@ def test_every_alert_rule_has_its_series(filled: tuple[object, str], rule: dict)
         return
     series = found["series"]
     assert series
+    if rule["uid"] == "peakwatch-balance":
+        (limit,) = rule["data"][-1]["model"]["conditions"][0]["evaluator"]["params"]
+        assert [row["meter"] for row in series if row["count"] > limit] == ["below-7"]
     if rule["uid"] == "peakwatch-loss":
         assert [row for row in series if row["sum_sum_sum_sum_sum"] != 0] == []
     for name in re.findall(r"\.Labels\.(\w+)", json.dumps(rule["annotations"])):
