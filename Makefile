@@ -28,7 +28,7 @@ demo: env  ## the whole line on this machine in about a minute: meters, breach, 
 	@$(BIN)/peakwatch demo
 
 test: servers check  ## real servers, all checks, all tests
-	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+	@$(BIN)/pytest --numprocesses=4 --dist=worksteal
 
 check: env  ## lint, format, types, import contracts, generated pages; no test
 	@$(BIN)/ruff check --quiet .

@@ -105,7 +105,7 @@ def tables(context: Context) -> dict[str, pl.DataFrame]:
     }
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(stories=stories)
 def test_any_arrival_order_gives_the_same_tables(
     plant: Callable[..., Registry], tmp_path_factory: pytest.TempPathFactory, stories: list[Story]
