@@ -104,27 +104,32 @@ class FromBuckets:
 
 
 class Forgetful(Archived):
-    """A store that forgets its rows after every second write, once they are in the archive."""
+    """A store that forgets its rows after every second write; they are then in an archive, as they were."""
 
     def __init__(self, folder: Path, writes: list[int]) -> None:
         self._folder, self._writes = folder, writes
-        self._stores: dict[int, Store] = {}
-        self._archive = connect(f"lake:{folder}/archive")
+        self._lakes: dict[str, Store] = {}
+
+    def _lake(self, name: str) -> Store:
+        name = f"{name}-{self._writes[0] // 2}"
+        if name not in self._lakes:
+            self._lakes[name] = connect(f"lake:{self._folder}/{name}")
+        return self._lakes[name]
 
     @property
     def _store(self) -> Store:
-        number = self._writes[0] // 2
-        if number not in self._stores:
-            self._stores[number] = connect(f"lake:{self._folder}/store-{number}")
-        return self._stores[number]
+        return self._lake("store")
+
+    @property
+    def _archive(self) -> Store:
+        return self._lake("archive")
 
     def write(self, table: str, rows: pl.DataFrame) -> int:
-        store = self._store
         changed = super().write(table, rows)
+        held = {name: self.read(name) for name in TABLES} if self._writes[0] % 2 else {}
         self._writes[0] += 1
-        if self._writes[0] % 2 == 0:
-            for name in TABLES:
-                self._archive.write(name, store.read(name))
+        for name, whole in held.items():
+            self._archive.write(name, whole)
         return changed
 
 
