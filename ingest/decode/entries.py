@@ -104,7 +104,6 @@ KINDS = {
     "activity": Kind("activity", Output, msgspec.json.Decoder(_Activity)),
 }
 
-_A_TIME = "RFC 3339 with an offset, or integer epoch milliseconds"
 _WANTED = {
     "meter": "a meter id",
     "product": "a product id",

@@ -25,8 +25,6 @@ from pipelines.indicators.parts import (
 )
 from pipelines.registers import RATIOS
 
-_SHORT = 1e-9
-
 
 def intensity(world: World, basis: Basis = EQUIVALENT) -> pl.DataFrame:
     """
