@@ -41,7 +41,7 @@ from ingest.collect.subscription import Subscription
 from ingest.model import Publication
 from ingest.registry import Registry
 from ingest.registry.facility import Facility
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 
 SERVERS = Path(__file__).parents[1] / ".servers"
 LIBRARIES = ":".join(str(SERVERS / place) for place in ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"))

@@ -25,7 +25,8 @@ import polars as pl
 
 from ingest.model import Period
 from ingest.schema import TIME
-from pipelines import balance, energy, factors, registers, unattributed
+from pipelines.accounting import balance, energy, registers, unattributed
+from pipelines.factors import catalogue as factors
 
 ZONE = ZoneInfo("Asia/Shanghai")
 START = datetime(2026, 2, 28, 16, tzinfo=UTC)

@@ -20,8 +20,8 @@ import polars as pl
 from ingest.model import Period
 from ingest.registry import Facility, Registry
 from ingest.schema import READINGS, TIME
-from ingest.store.lake import Lake
-from pipelines import factors
+from ingest.store.lake.adapter import Lake
+from pipelines.factors import catalogue as factors
 from pipelines.jobs import compute
 from pipelines.jobs.context import Context
 from pipelines.notify.mail import connect

@@ -18,7 +18,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from ingest.model import Period
 from ingest.schema import READINGS, TIME
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 
 MIDNIGHT = datetime(2026, 11, 20, tzinfo=UTC)
 QUARTER = timedelta(minutes=15)

@@ -28,7 +28,7 @@ from collect import FACILITIES, METERS, answers, cpu_of, free_port, mosquitto, u
 from ingest.collect.mqtt import Broker
 from ingest.collect.publish import Publisher
 from ingest.model import Publication
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 
 LINE, MAINTAIN = 30.0, 120.0  # [s]
 FACILITY = """

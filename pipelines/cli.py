@@ -35,21 +35,19 @@ from ingest.settings import Settings
 from ingest.store.connect import check as check_store
 from ingest.store.connect import connect as connect_store
 from ingest.store.connect import opened as open_store
-from pipelines import backups, entering, freezing, logs, quarantine, show, stores, typed
 from pipelines import demo as demonstration
-from pipelines import export as exports
-from pipelines import factors as factor_catalogue
-from pipelines import status as standing
 from pipelines.collecting import collector as collector_of
-from pipelines.credentials import commands as credentials
-from pipelines.grafana import commands as grafana
+from pipelines.commands import backups, credentials, entering, freezing, grafana, logs, quarantine, show, stores, typed
+from pipelines.commands.world import catalogues, mailer, secret, world
+from pipelines.factors import catalogue as factor_catalogue
 from pipelines.jobs import announce as announcing
 from pipelines.jobs import compute as computing
 from pipelines.jobs import judge as judging
 from pipelines.jobs.context import Context, Done
 from pipelines.notify.mail import connect as connect_mail
+from pipelines.reports import export as exports
+from pipelines.reports import status as standing
 from pipelines.scheduler import scheduling
-from pipelines.world import catalogues, mailer, secret, world
 from rules import catalogue as rule_catalogue
 
 app = typer.Typer(

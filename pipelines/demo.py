@@ -32,10 +32,11 @@ from ingest.collect.subscription import Subscription
 from ingest.errors import ConfigurationError, Problem, WorkError
 from ingest.model import Period
 from ingest.schema import BREACH_EVENTS, NOTICES
-from pipelines import overview, show
+from pipelines.commands import show
 from pipelines.jobs import announce, compute, judge, view
 from pipelines.jobs.context import Context
 from pipelines.periods import months
+from pipelines.reports import overview
 
 _ZONE = ZoneInfo("Asia/Shanghai")
 NOW = datetime(2026, 11, 1, 9, 30, tzinfo=_ZONE)

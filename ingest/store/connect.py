@@ -10,12 +10,12 @@ from ingest.errors import ConfigurationError, Problem, StoreError
 from ingest.settings import Settings
 from ingest.store.archived import Archived
 from ingest.store.base import WholeStore
-from ingest.store.influx import Influx
-from ingest.store.influx_http import Target
-from ingest.store.influx_setup import Server
-from ingest.store.influx_setup_1 import Influx1
-from ingest.store.influx_setup_2 import Influx2, version
-from ingest.store.lake import Lake
+from ingest.store.influx.adapter import Influx
+from ingest.store.influx.http import Target
+from ingest.store.influx.setup import Server
+from ingest.store.influx.setup_1 import Influx1
+from ingest.store.influx.setup_2 import Influx2, version
+from ingest.store.lake.adapter import Lake
 
 _WANTED = "lake:PATH, e.g. lake:./data, or influxdb://HOST:8086/DATABASE?org=ORG (influxdbs: for TLS)"
 _SCHEMES = {"influxdb": "http", "influxdbs": "https"}

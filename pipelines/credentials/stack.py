@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ingest.errors import ConfigurationError, Problem
-from ingest.store.influx_setup import ROLES
+from ingest.store.influx.setup import ROLES
 from pipelines.credentials import certificates, files, passwords
 from pipelines.credentials.certificates import Authority, Pair
 

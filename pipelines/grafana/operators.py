@@ -17,11 +17,10 @@ from urllib.parse import quote
 from ingest.errors import ConfigurationError, GrafanaError, Problem
 from ingest.registry.facility import Facility
 from ingest.store.connect import of_facility, parse
-from ingest.store.influx_http import Target
-from ingest.store.influx_setup import GRAFANA, Vault
+from ingest.store.influx.http import Target
+from ingest.store.influx.setup import GRAFANA, Vault, secrets_of
 from pipelines.credentials import files, passwords
 from pipelines.grafana.session import Json, Session, Step, done, out
-from pipelines.stores import secrets_of
 
 # the others ask for rows that no facility has, or compare facilities
 BOARDS = ("facility", "data-centre", "breaches")

@@ -9,6 +9,7 @@ only, it is that of the facility's boundary.
 
 import polars as pl
 
+from pipelines.accounting.registers import RATIOS
 from pipelines.indicators import meters
 from pipelines.indicators.parts import (
     EQUIVALENT,
@@ -23,7 +24,6 @@ from pipelines.indicators.parts import (
     ratio,
     rows,
 )
-from pipelines.registers import RATIOS
 
 
 def intensity(world: World, basis: Basis = EQUIVALENT) -> pl.DataFrame:

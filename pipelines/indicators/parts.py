@@ -18,7 +18,7 @@ import polars as pl
 from ingest.model import Period
 from ingest.schema import INDICATORS, TIME
 from pipelines import periods
-from pipelines.factors import SOURCE, Factors
+from pipelines.factors.catalogue import SOURCE, Factors
 
 _UNVALUED = {SOURCE: "no source equivalent (等价值) is known for the carrier of "}
 

@@ -14,7 +14,7 @@ import polars as pl
 from ingest.model import Period, Text
 from ingest.registry import Registry
 from ingest.schema import INDICATORS as ROWS
-from pipelines.factors import Factors
+from pipelines.factors.catalogue import Factors
 from pipelines.indicators.co2 import co2
 from pipelines.indicators.coverage import coverage
 from pipelines.indicators.energy_consumption import energy_consumption

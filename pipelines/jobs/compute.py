@@ -20,7 +20,8 @@ from ingest.model import Period
 from ingest.registry import Registry
 from ingest.schema import ACTIVITY, BALANCE, ENERGY, FREEZES, INDICATORS, UNATTRIBUTED
 from ingest.store.base import Store
-from pipelines import balance, energy, periods, registers, unattributed
+from pipelines import periods
+from pipelines.accounting import balance, energy, registers, unattributed
 from pipelines.indicators import table
 from pipelines.jobs import frozen
 from pipelines.jobs.context import Context, Done

@@ -7,7 +7,7 @@ from datetime import datetime
 from ingest.model import Period
 from ingest.registry import Registry
 from ingest.store.base import Store
-from pipelines.factors import Factors
+from pipelines.factors.catalogue import Factors
 from pipelines.notify.mail import Mailer
 from rules.catalogue import Catalogue
 

@@ -8,7 +8,7 @@ import polars as pl
 from ingest.model import Period
 from ingest.schema import TABLES
 from ingest.store.base import Store
-from ingest.store.lake_query import selections
+from ingest.store.lake.query import selections
 from ingest.store.rows import accepted, chosen, table_of
 
 

@@ -15,8 +15,8 @@ import polars as pl
 from ingest.model import Period
 from ingest.schema import READINGS, VOID
 from ingest.store.base import Store
-from pipelines import runs
-from pipelines.forensics import HELD, REACH
+from pipelines.accounting import runs
+from pipelines.accounting.forensics import HELD, REACH
 
 Side = Literal["before", "after"]
 

@@ -16,7 +16,7 @@ from ingest.model import Period
 from ingest.registry import Registry
 from ingest.schema import BREACH_EVENTS, BREACHES, CONNECTIONS, FACILITIES, GATEWAYS
 from ingest.store.base import Store
-from pipelines import connected
+from pipelines.jobs import connected
 from pipelines.jobs.context import Context, Done
 from rules import lifecycle
 from rules.catalogue import Catalogue

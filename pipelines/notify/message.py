@@ -19,7 +19,7 @@ from ingest.errors import WorkError
 from ingest.model import Text
 from ingest.registry import Contact, Facility
 from pipelines.notify.notice import Notice, clean, notice, say
-from pipelines.templating import environment
+from pipelines.notify.templating import environment
 from rules.model import Document, Rule
 
 _TEMPLATES = environment("pipelines.notify")

@@ -25,8 +25,8 @@ from ingest.model import Message, Period
 from ingest.schema import TABLES
 from ingest.screen import AHEAD, screen
 from ingest.store.base import Store
-from ingest.store.lake import Lake
-from pipelines import factors
+from ingest.store.lake.adapter import Lake
+from pipelines.factors import catalogue as factors
 from pipelines.jobs import announce, compute, judge
 from pipelines.jobs.context import Context
 from pipelines.notify.mail import connect as connect_mail

@@ -14,10 +14,10 @@ from ingest.errors import ConfigurationError, RowsRefused, StoreError, StoreUnav
 from ingest.schema import TABLES
 from ingest.settings import Settings
 from ingest.store.connect import administered
-from ingest.store.influx import Influx
-from ingest.store.influx_http import Connection, Target
-from ingest.store.influx_setup import ROLES, Finding, prepare
-from ingest.store.influx_setup_1 import Influx1
+from ingest.store.influx.adapter import Influx
+from ingest.store.influx.http import Connection, Target
+from ingest.store.influx.setup import ROLES, Finding, prepare
+from ingest.store.influx.setup_1 import Influx1
 
 pytestmark = pytest.mark.server
 NAMES = count()

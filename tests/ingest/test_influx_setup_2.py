@@ -15,7 +15,7 @@ import pytest
 from ingest.errors import ConfigurationError, StoreError, StoreUnavailable
 from ingest.settings import Settings
 from ingest.store.connect import administered
-from ingest.store.influx_setup import Finding, prepare
+from ingest.store.influx.setup import Finding, prepare
 
 ORG = {"id": "0a00000000000001", "name": "peakwatch"}
 IDS = {"peakwatch/raw": "0b00000000000001", "peakwatch/autogen": "0b00000000000002"}

@@ -20,10 +20,11 @@ from polars.testing import assert_frame_equal
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.model import Period
 from ingest.schema import QUARANTINE, READINGS, TIME
-from ingest.store import lake_maintenance, lake_table
-from ingest.store.lake import Lake
-from ingest.store.lake_query import selected
-from ingest.store.lake_table import LakeTable
+from ingest.store.lake import maintenance as lake_maintenance
+from ingest.store.lake import table as lake_table
+from ingest.store.lake.adapter import Lake
+from ingest.store.lake.query import selected
+from ingest.store.lake.table import LakeTable
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -86,7 +87,7 @@ from datetime import timedelta
 from pathlib import Path
 import polars as pl
 from ingest.schema import READINGS
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 
 lake, batches = Lake(Path(sys.argv[1])), pl.read_parquet(sys.argv[2]).partition_by("batch", include_key=False)
 print("ready", flush=True)

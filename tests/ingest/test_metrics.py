@@ -17,7 +17,7 @@ from ingest.collect.ledger import Ledger, collector_row, gateway_rows
 from ingest.collect.metrics import Count, Watched, families, serving
 from ingest.errors import ConfigurationError, StoreUnavailable
 from ingest.schema import COLLECTORS, GATEWAYS, READINGS
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 TALLY = Tally(received=100, stored=70, duplicate=10, quarantined=15, pending=5, status=3, lost_upstream=4)

@@ -18,7 +18,7 @@ from ingest.registry import Registry
 from ingest.registry.facility import Facility
 from ingest.schema import QUARANTINE
 from ingest.screen import screen
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 LATER = NOW + timedelta(hours=5)

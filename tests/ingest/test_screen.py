@@ -16,7 +16,7 @@ from ingest.registry import Registry
 from ingest.registry.facility import Facility
 from ingest.schema import ACTIVITY, QUARANTINE, READINGS
 from ingest.screen import Screened, screen
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 TOPIC = "peakwatch/v1/{}/gw-1/{}"

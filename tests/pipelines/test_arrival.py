@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from ingest.model import Period
 from ingest.registry import Registry
 from ingest.schema import READINGS
-from ingest.store.lake import Lake
-from pipelines import factors
+from ingest.store.lake.adapter import Lake
+from pipelines.factors import catalogue as factors
 from pipelines.jobs import compute
 from pipelines.jobs.context import Context
 from pipelines.jobs.draft import Draft

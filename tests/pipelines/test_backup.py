@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from ingest.errors import ConfigurationError, StoreError
 from ingest.schema import TABLES
 from ingest.settings import Settings
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 from pipelines import backup, cli
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "registry"

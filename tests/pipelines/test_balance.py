@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from ingest.registry import Registry
 from ingest.schema import BALANCE, ENERGY
-from pipelines import balance, periods
+from pipelines import periods
+from pipelines.accounting import balance
 
 Plant = Callable[..., Registry]
 

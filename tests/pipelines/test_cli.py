@@ -15,7 +15,7 @@ import pytest
 
 from ingest import settings
 from ingest.schema import QUARANTINE, READINGS
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 from pipelines import cli
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "registry"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 from pipelines import cli
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "registry"

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from ingest.model import Period
 from ingest.registry import Registry
 from ingest.schema import ENERGY, TIME
-from pipelines import energy, factors, periods, registers
+from pipelines import periods
+from pipelines.accounting import energy, registers
+from pipelines.factors import catalogue as factors
 
 Plant = Callable[..., Registry]
 Taken = Callable[..., pl.DataFrame]

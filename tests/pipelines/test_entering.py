@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from ingest.schema import READINGS, REPLACED
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 from pipelines import cli
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "registry"

@@ -8,7 +8,7 @@ import pytest
 
 from ingest.carriers import CARRIERS
 from ingest.errors import ConfigurationError
-from pipelines import factors
+from pipelines.factors import catalogue as factors
 
 FACTORS = factors.load()
 WITHOUT_CO2 = {"methanol", "water", "compressed_air", "oxygen", "nitrogen"}

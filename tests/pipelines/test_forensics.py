@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ingest.model import Period
 from ingest.registry import Registry
 from ingest.schema import TIME
-from pipelines import energy, registers
+from pipelines.accounting import energy, registers
 
 Plant = Callable[..., Registry]
 START = datetime(2026, 3, 1, tzinfo=UTC)

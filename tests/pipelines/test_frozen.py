@@ -14,8 +14,9 @@ import pytest
 from ingest import registry as registries
 from ingest.model import Period
 from ingest.schema import READINGS
-from ingest.store.lake import Lake
-from pipelines import cli, factors
+from ingest.store.lake.adapter import Lake
+from pipelines import cli
+from pipelines.factors import catalogue as factors
 from pipelines.jobs import compute, judge
 from pipelines.jobs.context import Context
 from pipelines.jobs.table import JOBS, run

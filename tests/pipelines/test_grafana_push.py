@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from ingest.schema import BREACH_EVENTS
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 from pipelines import cli
 from pipelines.demo import NOW
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.export import encoded
+from pipelines.reports.export import encoded
 
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")
@@ -58,7 +58,8 @@ HOSTILE = ["gw\nlevel=error job failed", "\x1b[2J", "\x9b31m", "a\rb", "\u2028",
 
 def logged(script: str) -> str:
     """What a process says on standard error that sets up its log, and runs a script."""
-    head = "import logging, structlog; from pipelines import logs; logs.configure(); log = structlog.get_logger()\n"
+    head = "import logging, structlog; from pipelines.commands.logs import configure; configure()\n"
+    head += "log = structlog.get_logger()\n"
     done = subprocess.run([sys.executable, "-c", head + script], capture_output=True, timeout=30, check=True)
     assert done.stdout == b""
     return done.stderr.decode()

@@ -11,7 +11,8 @@ import pytest
 from ingest.model import Period
 from ingest.registry import Registry
 from ingest.schema import ACTIVITY, ENERGY, INDICATORS
-from pipelines import factors, periods
+from pipelines import periods
+from pipelines.factors import catalogue as factors
 from pipelines.indicators import meters, table
 from rules import catalogue
 

@@ -14,12 +14,12 @@ from ingest import registry as registries
 from ingest.errors import MailError, MailUnavailable, StoreUnavailable
 from ingest.model import Period
 from ingest.schema import READINGS
-from ingest.store.lake import Lake
-from pipelines import factors
+from ingest.store.lake.adapter import Lake
+from pipelines.factors import catalogue as factors
 from pipelines.jobs import announce, compute, judge, view, windows
 from pipelines.jobs.context import Context
 from pipelines.jobs.table import JOBS, run, watermark
-from pipelines.overview import standing
+from pipelines.reports.overview import standing
 from rules import catalogue
 from rules.lifecycle import open_breaches
 

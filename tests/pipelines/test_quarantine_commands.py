@@ -15,7 +15,7 @@ from ingest.decode.payload import decode
 from ingest.model import Message
 from ingest.schema import QUARANTINE
 from ingest.screen import screen
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 from pipelines import cli
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "registry"

@@ -19,7 +19,9 @@ import pytest
 from ingest.model import Period
 from ingest.registry import Registry
 from ingest.schema import TIME
-from pipelines import doubts, energy, factors, periods, registers
+from pipelines import periods
+from pipelines.accounting import doubts, energy, registers
+from pipelines.factors import catalogue as factors
 
 DATA = Path(__file__).parents[3] / "shared/data"
 COUNTERS = DATA / "counters"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.registry import Registry
-from pipelines import registers
+from pipelines.accounting import registers
 
 Plant = Callable[..., Registry]
 Taken = Callable[..., pl.DataFrame]

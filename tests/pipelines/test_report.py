@@ -13,7 +13,7 @@ import pytest
 from ingest.errors import ConfigurationError
 from ingest.model import Text
 from ingest.schema import BREACH_EVENTS
-from pipelines.report import Chart, page
+from pipelines.reports.page import Chart, page
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 AT = datetime(2026, 11, 1, 9, 30, tzinfo=SHANGHAI)

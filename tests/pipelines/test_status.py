@@ -10,9 +10,11 @@ import pytest
 from rich.console import Console
 
 from ingest.schema import COLLECTORS, GATEWAYS, INDICATORS, READINGS, RUNS, Table
-from ingest.store.lake import Lake
-from pipelines import connected, show, status
-from pipelines.export import HOME
+from ingest.store.lake.adapter import Lake
+from pipelines.commands import show
+from pipelines.jobs import connected
+from pipelines.reports import status
+from pipelines.reports.export import HOME
 
 # 16:00 in Shanghai: yesterday is the 19th there, from 16:00 UTC of the 18th
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)

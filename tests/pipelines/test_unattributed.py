@@ -10,11 +10,14 @@ import pytest
 from ingest.model import Period
 from ingest.registry import Registry
 from ingest.schema import READINGS, UNATTRIBUTED
-from ingest.store.lake import Lake
-from pipelines import energy, export, factors, periods, registers, unattributed
+from ingest.store.lake.adapter import Lake
+from pipelines import periods
+from pipelines.accounting import energy, registers, unattributed
+from pipelines.factors import catalogue as factors
 from pipelines.jobs import compute
 from pipelines.jobs.context import Context
 from pipelines.notify.mail import connect
+from pipelines.reports import export
 from rules import catalogue
 
 Plant = Callable[..., Registry]

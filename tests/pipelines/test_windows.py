@@ -10,9 +10,9 @@ import pytest
 from ingest import registry as registries
 from ingest.model import Period
 from ingest.schema import READINGS
-from ingest.store.lake import Lake
-from pipelines import registers
-from pipelines.forensics import REACH
+from ingest.store.lake.adapter import Lake
+from pipelines.accounting import registers
+from pipelines.accounting.forensics import REACH
 from pipelines.jobs.neighbours import bridged
 from pipelines.jobs.windows import around, cut, days_of, dirty, passed
 

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ingest.collect.publish import publish
 from ingest.model import Publication
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 
 pytestmark = pytest.mark.server
 

@@ -11,7 +11,7 @@ from ingest.collect.mqtt import Broker
 from ingest.collect.publish import publish
 from ingest.errors import BrokerError, ConfigurationError
 from ingest.model import Publication
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 
 READINGS = "peakwatch/v1/dc-a/gw-1/readings"
 

@@ -18,7 +18,7 @@ from ingest.collect.publish import Publisher, publish
 from ingest.collect.subscription import Subscription
 from ingest.errors import BrokerError, BrokerUnavailable, ConfigurationError, StoreError, StoreUnavailable
 from ingest.model import Publication
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 
 pytestmark = pytest.mark.server
 

@@ -16,7 +16,7 @@ import pytest
 
 from ingest.collect.publish import publish
 from ingest.model import Publication
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 
 PEAKWATCH = Path(sys.executable).parent / "peakwatch"
 SAMPLES = Path(__file__).parents[2] / "deploy" / "registry"

@@ -27,7 +27,7 @@ from ingest.collect.mqtt import Broker
 from ingest.collect.publish import Publisher, publish
 from ingest.errors import StoreUnavailable
 from ingest.model import Publication
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 
 pytestmark = pytest.mark.server
 

@@ -15,7 +15,7 @@ from ingest.collect.mqtt import Broker
 from ingest.collect.publish import publish
 from ingest.errors import RowsRefused, StoreError, StoreUnavailable
 from ingest.model import Publication
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 
 pytestmark = pytest.mark.server
 

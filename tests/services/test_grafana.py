@@ -31,8 +31,9 @@ from ingest.model import Period
 from ingest.schema import BALANCE, COLLECTORS, QUARANTINE, RUNS, TABLES, UNATTRIBUTED
 from ingest.settings import Settings
 from ingest.store.connect import connect
-from ingest.store.lake import Lake
-from pipelines import demo, factors
+from ingest.store.lake.adapter import Lake
+from pipelines import demo
+from pipelines.factors import catalogue as factors
 from pipelines.indicators.table import INDICATORS
 from pipelines.jobs.context import Context
 from pipelines.jobs.table import JOBS

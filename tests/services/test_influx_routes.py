@@ -19,7 +19,7 @@ from ingest.errors import ConfigurationError, RowsRefused, StoreError, StoreUnav
 from ingest.schema import ENERGY, READINGS
 from ingest.settings import Settings
 from ingest.store.connect import connect, parse
-from ingest.store.influx_query import quoted
+from ingest.store.influx.query import quoted
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NONE = (200, {}, b'{"results":[{"statement_id":0}]}\n')

@@ -19,8 +19,8 @@ from ingest.collect.replay import publications
 from ingest.model import Period
 from ingest.registry import Registry
 from ingest.registry.facility import Facility
-from ingest.store.lake import Lake
-from pipelines import factors
+from ingest.store.lake.adapter import Lake
+from pipelines.factors import catalogue as factors
 from pipelines.jobs import compute
 from pipelines.jobs.context import Context
 from pipelines.notify.mail import connect as connect_mail

@@ -14,7 +14,7 @@ from ingest.collect.subscription import Subscription
 from ingest.decode.topics import filters
 from ingest.model import Publication
 from ingest.registry import Facility, Registry
-from ingest.store.lake import Lake
+from ingest.store.lake.adapter import Lake
 
 pytest.importorskip("google.protobuf", reason="the extra sparkplug is not installed")
 

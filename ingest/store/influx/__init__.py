@@ -1,0 +1,1 @@
+"""InfluxDB 1.6 to 2.x as the store."""

@@ -1,0 +1,160 @@
+"""
+Rows to line protocol, by Polars expressions: `measurement,tag=value field=value time`, one line a row.
+
+A null field is left out. Line protocol cannot hold every text in a tag: a backslash, a control character and the
+percent sign are percent-encoded there, the empty text is `-`, and null is `%`.
+"""
+
+import polars as pl
+
+from ingest.errors import RowsRefused
+from ingest.store.influx.layout import FIRST, LAST, NS, PART, PARTS, SPECIAL, TEXT, Layout
+
+SERIES = "_series"
+_CODED = {character: f"%{ord(character):02X}" for character in map(chr, [*range(32), 37, 92, 127])}
+_ESCAPED = {",": "\\,", " ": "\\ ", "=": "\\="}
+_ODD = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf"), "-0.0": -0.0}
+
+
+def coded(text: pl.Expr) -> pl.Expr:
+    """Return a text as the value of a tag, before the escapes of line protocol."""
+    plain = text.str.replace_many(list(_CODED), list(_CODED.values()))
+    return pl.when(text == "").then(pl.lit("-")).when(text == "-").then(pl.lit("%2D")).otherwise(plain).fill_null("%")
+
+
+def uncoded(tag: pl.Expr) -> pl.Expr:
+    """Return the text a tag stands for."""
+    plain = tag.str.replace_many([*_CODED.values(), "%2D"], [*_CODED, "-"])
+    return pl.when(tag == "-").then(pl.lit("")).when(tag != "%").then(plain)
+
+
+def holdable(layout: Layout, rows: pl.DataFrame) -> None:
+    """
+    Check what InfluxDB cannot hold and does not always refuse.
+
+    Raises:
+        RowsRefused: a time or a text does not fit.
+    """
+    table = layout.table
+    moment = pl.col(table.time).dt.timestamp("us").is_between(FIRST, LAST).not_().sum().alias(table.time)
+    texts = [name for name in layout.fields if table.schema[name] == pl.String]
+    long = [(pl.col(name).str.len_bytes() > TEXT).sum() for name in texts]
+    binary = (pl.selectors.binary().bin.size() > PART * PARTS).sum()
+    found = rows.select(moment, *long, binary).row(0, named=True)
+    problems = [
+        f"`{name}` "
+        + (
+            "lies outside of 1677-09-21 to 2262-04-11"
+            if name == table.time
+            else f"is longer than {_longest(name, texts)} bytes"
+        )
+        + f" in {n} of them"
+        for name, n in found.items()
+        if n
+    ]
+    if problems:
+        raise RowsRefused(f"table {table.name} refused the rows: {'; '.join(problems)}, which InfluxDB cannot hold")
+
+
+def _longest(name: str, texts: list[str]) -> int:
+    return TEXT if name in texts else PART * PARTS
+
+
+def ordered(layout: Layout, rows: pl.DataFrame) -> pl.DataFrame:
+    """
+    Put rows in the order that is the least work for the server: a series at once, and in order of time.
+
+    Args:
+        layout: of the table.
+        rows: the table's columns, the shard where there is one, and `NS`, the time of the point.
+
+    Returns:
+        The same columns, and `SERIES`, the measurement and tags as lines name them.
+    """
+    tags = list(layout.series)
+    told = pl.concat_str(pl.lit(layout.table.name), *(_tag(name) for name in tags))
+    series = rows.select(tags).unique().sort(tags).with_columns(told.alias(SERIES)).with_row_index("_order")
+    return rows.join(series, on=tags, how="left", nulls_equal=True).sort("_order", NS).drop("_order")
+
+
+def lines(layout: Layout, rows: pl.DataFrame) -> pl.Series:
+    """
+    Write rows as lines.
+
+    Args:
+        layout: of the table.
+        rows: what `ordered` returns, or a part of it.
+    """
+    fields = [field for name in layout.fields for field in _fields(layout, name)]
+    fields.append(pl.format(f'{SPECIAL}="{{}}"', special(layout)))
+    return rows.select(
+        pl.concat_str(
+            SERIES,
+            pl.concat_str(fields, separator=",", ignore_nulls=True),
+            pl.col(NS).cast(pl.String),
+            separator=" ",
+        )
+    ).to_series()
+
+
+def special(layout: Layout) -> pl.Expr:
+    """What of a row no field can hold, as text; null where there is nothing."""
+    odd = [
+        pl.when(pl.col(name).is_nan())
+        .then(pl.lit(f"{name}=nan,"))
+        .when(pl.col(name).is_infinite() | (1 / pl.col(name) == float("-inf")))  # JSON says -0, which is a whole 0
+        .then(pl.concat_str(pl.lit(f"{name}="), pl.col(name).cast(pl.String), pl.lit(",")))
+        for name in layout.fields
+        if layout.table.schema[name] == pl.Float64
+    ]
+    told = pl.concat_str(*odd, ignore_nulls=True) if odd else pl.lit("")
+    return pl.when((told != "") | pl.col(layout.anchor).is_null()).then(pl.concat_str(pl.lit(","), told))
+
+
+def restored(layout: Layout, rows: pl.DataFrame) -> pl.DataFrame:
+    """Put back what `SPECIAL` names."""
+    if rows[SPECIAL].null_count() == rows.height:
+        return rows
+    floats = [name for name in rows.columns if layout.table.schema.get(name) == pl.Float64]
+    return rows.with_columns(_restored(name) for name in floats)
+
+
+def _restored(name: str) -> pl.Expr:
+    value = pl.col(name)
+    for text, odd in _ODD.items():
+        hit = pl.col(SPECIAL).str.contains(f",{name}={text},", literal=True).fill_null(value=False)
+        value = pl.when(hit).then(pl.lit(odd)).otherwise(value)
+    return value.alias(name)
+
+
+def _tag(name: str) -> pl.Expr:
+    value = coded(pl.col(name)).str.replace_many(list(_ESCAPED), list(_ESCAPED.values()))
+    return pl.concat_str(pl.lit(f",{name}="), value)
+
+
+def _fields(layout: Layout, name: str) -> list[pl.Expr]:
+    dtype, value = layout.table.schema[name], pl.col(name)
+    if dtype == pl.Float64:
+        return [pl.format(f"{name}={{}}", pl.when(value.is_finite()).then(value))]
+    if dtype == pl.String:
+        return [pl.format(f'{name}="{{}}"', value.str.replace_many(["\\", '"'], ["\\\\", '\\"']))]
+    if dtype == pl.Binary:
+        return [pl.format(f'{field}="{{}}"', _part(value, n)) for n, field in enumerate(parts(name))]
+    whole = value.dt.timestamp("us") if dtype == pl.Datetime else value
+    return [pl.format(f"{name}={{}}i", whole)]
+
+
+def _part(value: pl.Expr, number: int) -> pl.Expr:
+    here = (value.bin.size() > number * PART) if number else value.is_not_null()
+    return pl.when(here).then(value.bin.slice(number * PART, PART).bin.encode("base64"))
+
+
+def parts(name: str) -> list[str]:
+    """Name the fields a binary column lies in."""
+    return [name, *(f"{name}_{number}" for number in range(1, PARTS))]
+
+
+def joined(name: str) -> pl.Expr:
+    """Put a binary column together from its parts."""
+    text = pl.concat_str(parts(name), ignore_nulls=True)
+    return pl.when(pl.col(name).is_not_null()).then(text).str.decode("base64").alias(name)

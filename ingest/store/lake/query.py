@@ -1,0 +1,140 @@
+"""
+Which rows of the lake are meant: the pure part of reading and writing.
+
+In go the files of a snapshot with their statistics, out come lazy frames that touch only the files and row groups which
+can matter. The log is append-only, so a key may stand in several files: the row with the greatest `_version` counts.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from ingest.model import Period
+from ingest.schema import Table
+from ingest.store.lake.table import DAY, VERSION, statistics, stored_schema
+from ingest.store.rows import day_of, matched, replacing
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A filter on one column: as a condition on rows, and on files that may hold such rows."""
+
+    column: str
+    rows: pl.Expr
+    files: pl.Expr
+
+
+def selections(
+    table: Table, period: Period | None, on: str | None, match: Mapping[str, Collection[str]]
+) -> list[Selection]:
+    """
+    Translate the arguments of `Store.read`.
+
+    Raises:
+        StoreError: a column is not known or not of the right kind, or the wanted values are no collection of texts.
+    """
+    column = matched(table, on, match)
+    chosen = [_matching(table, name, values) for name, values in match.items()]
+    return chosen if period is None else [_within(table, column, period), *chosen]
+
+
+def _matching(table: Table, column: str, values: Collection[str]) -> Selection:
+    rows = pl.col(column).is_in(list(values))
+    if not values or column not in statistics(table):
+        return Selection(column, rows, pl.lit(bool(values)))
+    least, most = min(values), max(values)
+    return Selection(column, rows, _overlap(column, pl.lit(least), pl.lit(most)))
+
+
+def _within(table: Table, column: str, period: Period) -> Selection:
+    bounds = period.start, period.end - timedelta(microseconds=1)
+    first, last = (pl.lit(bound.astimezone(UTC), table.schema[column]) for bound in bounds)
+    return Selection(column, pl.col(column).is_between(first, last), _overlap(column, first, last))
+
+
+def _overlap(column: str, least: pl.Expr, most: pl.Expr) -> pl.Expr:
+    """Files whose values of a column may lie between two bounds."""
+    return ((pl.col(f"min.{column}") <= most) & (pl.col(f"max.{column}") >= least)).fill_null(value=True)
+
+
+def selected(
+    table: Table, folder: Path, files: pl.DataFrame, wanted: Sequence[Selection], *, columns: Sequence[str]
+) -> pl.DataFrame:
+    """
+    Read the newest row of each key where that row is wanted, sorted by key.
+
+    A condition may be tested before the newest row is known only where it has one answer for all rows of a key: on key
+    columns, or in a table whose rows never change. Otherwise the keys that ever met it are looked up again.
+
+    Args:
+        files: the files of a snapshot.
+        wanted: what the rows are chosen by.
+        columns: those to read.
+
+    Returns:
+        These columns.
+    """
+    hit = files.filter(*(selection.files for selection in wanted))
+    conditions = [selection.rows for selection in wanted]
+    rows = _scan(table, folder, hit).filter(*conditions)
+    unchanging = set(table.identity) == set(table.key)
+    if not unchanging and any(selection.column not in table.key for selection in wanted):
+        rows = _newest(table, _holding(table, folder, files, rows.select(table.key).collect())).filter(*conditions)
+    elif hit.height > 1:
+        rows = _newest(table, rows)
+    return rows.select(columns).collect()
+
+
+def unseen(table: Table, folder: Path, files: pl.DataFrame, batch: pl.DataFrame) -> pl.DataFrame:
+    """
+    Return the rows of a batch that are new or differ from the newest stored row of their key, and mark these.
+
+    Args:
+        files: the files of a snapshot.
+        batch: columns of the table, each key once.
+    """
+    identity = table.identity
+    held = _holding(table, folder, files, batch.select(table.key)).select(*identity, VERSION)
+    stored = _newest(table, held).collect()
+    fresh = batch.join(stored, on=identity, how="anti", nulls_equal=True, maintain_order="left")
+    return replacing(table, fresh, stored)
+
+
+def days(table: Table, files: pl.DataFrame) -> list[date]:
+    """Name the days between the first and the last time of each file, sorted."""
+    first, last = (pl.col(f"{bound}.{table.time}").dt.date() for bound in ("min", "max"))
+    spans = files.select(pl.date_ranges(first, last.fill_null(date.max)).alias("days"))
+    return spans.explode("days").to_series().drop_nulls().unique().sort().to_list()
+
+
+def newest(table: Table, folder: Path, files: pl.DataFrame) -> pl.DataFrame:
+    """Read the newest row of each key among some files, sorted by key, with the commit that stored it."""
+    return _newest(table, _scan(table, folder, files)).collect()
+
+
+def _newest(table: Table, rows: pl.LazyFrame) -> pl.LazyFrame:
+    key = pl.col(table.key)
+    return rows.sort(*table.key, VERSION).filter(pl.any_horizontal(key.ne_missing(key.shift(-1))))
+
+
+def _holding(table: Table, folder: Path, files: pl.DataFrame, keys: pl.DataFrame) -> pl.LazyFrame:
+    """Read all stored rows with one of these keys, from the files whose statistics do not rule them out."""
+    grain = day_of(table).alias(DAY) if table.time in table.key else pl.lit(0).alias(DAY)
+    key = pl.col(table.key)
+    bounds = keys.group_by(grain).agg(key.min().name.prefix("least."), key.max().name.prefix("most."))
+    overlaps = [_overlap(name, pl.col(f"least.{name}"), pl.col(f"most.{name}")) for name in table.key]
+    held = files.join(bounds, how="cross").filter(*overlaps).unique("path")
+    least, most = keys.select(key.min()).row(0, named=True), keys.select(key.max()).row(0, named=True)
+    inside = [pl.col(name).is_between(pl.lit(least[name]), pl.lit(most[name])) for name in table.key]
+    return _scan(table, folder, held).filter(*inside).join(keys.lazy(), on=table.key, how="semi")
+
+
+def _scan(table: Table, folder: Path, files: pl.DataFrame) -> pl.LazyFrame:
+    schema = stored_schema(table)
+    if files.is_empty():
+        return pl.LazyFrame(schema=schema)
+    paths = [folder / path for path in files["path"]]
+    return pl.scan_parquet(paths, schema=schema, glob=False, hive_partitioning=False)

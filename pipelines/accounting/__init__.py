@@ -1,0 +1,1 @@
+"""Energy accounting: readings become steps, steps become energy, and what is odd is booked. Pure."""

@@ -1,0 +1,1 @@
+"""Factors as dated, sourced data, and what turns them into coal equivalent and CO2."""

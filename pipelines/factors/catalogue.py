@@ -1,0 +1,288 @@
+"""
+The factor catalogue: what one unit of a carrier is worth in energy, coal equivalent and carbon dioxide, and since when.
+
+    factors/*.toml (dated, sourced rows) -> load() -> Factors -> add_to(frame of carrier, division, day)
+
+Coal equivalent: kgce = quantity x k; energy content: kWh = quantity x net calorific value / 3600 kJ (GB/T 2589-2020).
+Carbon dioxide: kg = quantity x factor; of a fuel the factor is net calorific value x t CO2/TJ (GB/T 51366-2019), of
+electricity the newest published grid average of the region (MEE and NBS announcements). Every row says how sure we are.
+"""
+
+import hashlib
+import tomllib
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from functools import cached_property
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+import polars as pl
+from pydantic import Field, ValidationError
+
+from ingest.carriers import CARRIERS
+from ingest.errors import ConfigurationError, Problem
+from ingest.model import Strict
+from ingest.registry import Registry, problems_of
+from pipelines.factors.rows import (
+    KJ_PER_KWH,
+    CarbonEmission,
+    CoalEquivalent,
+    Emission,
+    HeatEmission,
+    PublishedEmission,
+    Row,
+    SourceEquivalent,
+)
+from rules.model import VERIFIED, Confidence
+
+_FOLDER = files("pipelines") / "factors"
+_SUREST_FIRST: tuple[Confidence, ...] = ("V1", "V", "S", "RECALLED")
+KJ_PER_KGCE = 29307.6
+SOURCE = "kgce_source"  # coal equivalent with electricity at its source equivalent
+
+
+class _File(Strict):
+    coal_equivalent: tuple[CoalEquivalent, ...] = Field((), strict=False)
+    source_equivalent: tuple[SourceEquivalent, ...] = Field((), strict=False)
+    co2_published: tuple[PublishedEmission, ...] = Field((), strict=False)
+    co2_of_heat: tuple[HeatEmission, ...] = Field((), strict=False)
+    co2_of_carbon: tuple[CarbonEmission, ...] = Field((), strict=False)
+
+    @property
+    def emissions(self) -> tuple[Emission, ...]:
+        return (*self.co2_published, *self.co2_of_heat, *self.co2_of_carbon)
+
+
+@dataclass(frozen=True)
+class Factors:
+    """
+    The factors, and the carriers whose factors the operator has confirmed.
+
+    The version is the newest day a factor came into force and a short hash of all files.
+    """
+
+    coal_equivalents: tuple[CoalEquivalent, ...]
+    source_equivalents: tuple[SourceEquivalent, ...]
+    emissions: tuple[Emission, ...]
+    version: str
+    confirmed: frozenset[str] = frozenset()
+    measured: pl.DataFrame = field(default_factory=lambda: Registry({}).calorific)
+
+    def with_measured(self, calorific: pl.DataFrame) -> "Factors":
+        """Return these factors with `Registry.calorific`, which goes before their calorific values (GB/T 2589-2020)."""
+        return replace(self, measured=calorific)
+
+    @cached_property
+    def changes(self) -> list[date]:
+        """Days on which some factor begins to hold or no longer holds, in order."""
+        rows = (*self.coal_equivalents, *self.emissions)
+        first = {row.valid_from for row in rows} | set(self.measured["heat_from"])
+        last = {row.valid_to for row in rows if row.valid_to is not None} | set(self.measured["heat_to"])
+        ended = {day + timedelta(days=1) for day in last if day < date.max}
+        return sorted((ended | first) - {date.min})
+
+    def of_meters(self, places: pl.DataFrame) -> pl.DataFrame:
+        """
+        Add the factors that hold for a meter on a day: those of its own measured heat, or else those of its carrier.
+
+        With a measured heat [kJ] kwh = heat / 3600, kgce = heat / 29307.6, and carbon dioxide follows the heat where
+        the catalogue's factor is one of heat.
+
+        Args:
+            places: at least facility, meter, carrier, division (GB/T 2260) and day.
+
+        Returns:
+            The rows of `places` in their order, with kwh_per_unit [kWh], kgce_per_unit [kgce], kg_co2_per_unit [kg CO2]
+            and factor_version, which names the measured heat.
+        """
+        key = ["facility", "meter", "day"]
+        holding = places.select(key).join(self.measured, on=["facility", "meter"])
+        holding = holding.filter(pl.col("day").is_between("heat_from", "heat_to")).drop("heat_from", "heat_to")
+        own, measured = pl.col("ncv_kj"), pl.col("ncv_kj").is_not_null()
+        by_heat = measured & pl.col("kg_co2_per_kj").is_not_null()
+        return (
+            self._added(places)
+            .join(holding, on=key, how="left", maintain_order="left")
+            .with_columns(
+                kwh_per_unit=pl.when(measured).then(own / KJ_PER_KWH).otherwise("kwh_per_unit"),
+                kgce_per_unit=pl.when(measured).then(own / KJ_PER_KGCE).otherwise("kgce_per_unit"),
+                kg_co2_per_unit=pl.when(by_heat).then(own * pl.col("kg_co2_per_kj")).otherwise("kg_co2_per_unit"),
+                factor_version=pl.when(measured)
+                .then(pl.lit(f"{self.version}+") + pl.col("heat"))
+                .otherwise(pl.lit(self.version)),
+            )
+            .drop("ncv_kj", "heat", "kg_co2_per_kj")
+        )
+
+    def add_to(self, places: pl.DataFrame) -> pl.DataFrame:
+        """
+        Add the factors that hold for a carrier in a division on a day.
+
+        A factor of the longest matching region goes before one of a wider region, the newest goes before older ones.
+
+        Args:
+            places: at least carrier, division (GB/T 2260) and day.
+
+        Returns:
+            The rows of `places` in their order, with kwh_per_unit [kWh], kgce_per_unit [kgce] and kg_co2_per_unit
+            [kg CO2] of the carrier's canonical unit; null where no factor holds.
+        """
+        return self._added(places).drop("kg_co2_per_kj")
+
+    def _added(self, places: pl.DataFrame) -> pl.DataFrame:
+        key = ["carrier", "division", "day"]
+        wanted = places.select(key).unique(maintain_order=True)
+        for table in (self._coal_equivalents, self._emissions):
+            holding = _holding(wanted.select(key).join(table, on="carrier"), key)
+            wanted = wanted.join(holding, on=key, how="left")
+        return places.join(wanted, on=key, how="left", maintain_order="left")
+
+    def unverified(self, amount: str) -> dict[str, Confidence]:
+        """
+        Return the carriers with a factor that is neither verified nor confirmed, each with its weakest confidence.
+
+        Args:
+            amount: the column of ENERGY in question, kgce or kg_co2; no other rests on a factor of law.
+        """
+        rows: dict[str, Sequence[Row]] = {
+            "kgce": self.coal_equivalents,
+            SOURCE: tuple(row for row in self.coal_equivalents if row.carrier != "electricity"),
+            "kg_co2": self.emissions,
+        }
+        return {
+            row.carrier: row.confidence
+            for row in sorted(rows.get(amount, ()), key=lambda row: _SUREST_FIRST.index(row.confidence))
+            if self._doubt(row)
+        }
+
+    def _doubt(self, row: Row) -> Confidence | None:
+        """Confidence of a row that is neither verified nor confirmed."""
+        return None if row.confidence in VERIFIED or row.carrier in self.confirmed else row.confidence
+
+    @property
+    def source_limits(self) -> list[str]:
+        """The rows of the limit catalogue whose standard values electricity at a source equivalent of its own."""
+        return [limit for row in self.source_equivalents for limit in row.limits]
+
+    def source_of_places(self, places: pl.DataFrame) -> pl.DataFrame:
+        """
+        Add the source equivalent (等价值) of electricity that holds in a division on a day.
+
+        Args:
+            places: at least division (GB/T 2260), day and limit (a row of the limit catalogue, empty for no product).
+
+        Returns:
+            The rows of `places` in their order, with source_kgce [kgce/kWh], null where none holds, and source_doubt,
+            its confidence where it is neither verified nor confirmed.
+        """
+        table = pl.DataFrame(
+            [
+                (limit, row.region, row.valid_from, row.valid_to or date.max, row.kgce, self._doubt(row))
+                for row in self.source_equivalents
+                for limit in row.limits or ("",)
+            ],
+            schema={
+                "limit": pl.String,
+                "region": pl.String,
+                "valid_from": pl.Date,
+                "valid_to": pl.Date,
+                "source_kgce": pl.Float64,
+                "source_doubt": pl.String,
+            },
+            orient="row",
+        )
+        key = ["limit", "division", "day"]
+        holding = places.select(key).unique().join(table, on="limit")
+        return places.join(_holding(holding, key), on=key, how="left", maintain_order="left")
+
+    @cached_property
+    def _coal_equivalents(self) -> pl.DataFrame:
+        rows = [(row, "", row.kwh_per_unit, row.kgce) for row in self.coal_equivalents]
+        return _frame(rows, "kwh_per_unit", "kgce_per_unit")
+
+    @cached_property
+    def _emissions(self) -> pl.DataFrame:
+        rows = [(row, row.region, row.kg_co2_per_unit, row.kg_co2_per_kj) for row in self.emissions]
+        return _frame(rows, "kg_co2_per_unit", "kg_co2_per_kj")
+
+
+def load(confirmed: Collection[str] = (), *, folder: Traversable = _FOLDER) -> Factors:
+    """
+    Read the factor catalogue.
+
+    Args:
+        confirmed: carriers whose factors the operator has checked and confirmed.
+        folder: the folder with the TOML files; the packaged one unless a test says otherwise.
+
+    Raises:
+        ConfigurationError: with all problems of all files.
+    """
+    problems: list[Problem] = []
+    read: list[_File] = []
+    digest = hashlib.sha256()
+    for file in sorted((item for item in folder.iterdir() if item.name.endswith(".toml")), key=lambda item: item.name):
+        content = file.read_bytes()
+        digest.update(file.name.encode() + b"\0" + content + b"\0")
+        try:
+            read.append(_File.model_validate(tomllib.loads(content.decode("utf-8"))))
+        except ValidationError as error:
+            problems += problems_of(error, file.name, model=_File)
+        except ValueError as error:
+            problems.append(Problem(file.name, str(error), "a readable TOML file in UTF-8"))
+    coal_equivalents = tuple(row for file in read for row in file.coal_equivalent)
+    source_equivalents = tuple(row for file in read for row in file.source_equivalent)
+    emissions = tuple(row for file in read for row in file.emissions)
+    problems += _twice(coal_equivalents, source_equivalents, emissions)
+    problems += [
+        Problem("settings: confirmed", repr(f"factor:{name}"), f"factor: and one of {', '.join(CARRIERS)}")
+        for name in sorted(set(confirmed) - set(CARRIERS))
+    ]
+    if problems or not read:
+        raise ConfigurationError(problems or [Problem(str(folder), "no file", "the TOML files of the factors")])
+    newest = max(row.valid_from for row in (*coal_equivalents, *source_equivalents, *emissions))
+    version = f"{newest}-{digest.hexdigest()[:12]}"
+    return Factors(coal_equivalents, source_equivalents, emissions, version, frozenset(confirmed))
+
+
+def _twice(
+    coal_equivalents: Collection[CoalEquivalent],
+    source_equivalents: Collection[SourceEquivalent],
+    emissions: Collection[Emission],
+) -> list[Problem]:
+    """Find factors that begin on the same day for the same carrier and region: which one holds would be a guess."""
+    names = Counter([f"coal equivalent of {row.carrier} from {row.valid_from}" for row in coal_equivalents])
+    for row in source_equivalents:
+        what = f"from {row.valid_from}"
+        names.update(f"source equivalent for {limit} {what}" for limit in row.limits or [f"region {row.region!r}"])
+    names.update(f"CO2 of {row.carrier} in region {row.region!r} from {row.valid_from}" for row in emissions)
+    return [Problem(name, f"{times} rows", "one row") for name, times in names.items() if times > 1]
+
+
+def _holding(found: pl.DataFrame, key: list[str]) -> pl.DataFrame:
+    """Keep of the factors found for each place the one that holds: of the longest region, then the newest."""
+    return (
+        found.filter(
+            pl.col("division").str.starts_with(pl.col("region")),
+            pl.col("day").is_between("valid_from", "valid_to"),
+        )
+        .sort(pl.col("region").str.len_chars(), "valid_from")
+        .unique(key, keep="last")
+        .drop("region", "valid_from", "valid_to")
+    )
+
+
+def _frame(rows: Iterable[tuple[Row, str, *tuple[float | None, ...]]], *figures: str) -> pl.DataFrame:
+    """Frame to join with: carrier, valid_from, valid_to (open: the last day there is), region, then the figures."""
+    return pl.DataFrame(
+        [(row.carrier, row.valid_from, row.valid_to or date.max, *values) for row, *values in rows],
+        schema={
+            "carrier": pl.String,
+            "valid_from": pl.Date,
+            "valid_to": pl.Date,
+            "region": pl.String,
+            **dict.fromkeys(figures, pl.Float64),
+        },
+        orient="row",
+    )
