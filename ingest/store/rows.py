@@ -4,7 +4,7 @@ What every store does with rows before it stores them, whatever the database: ch
 Pure: frames of a table's columns go in and come out.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 
@@ -46,6 +46,8 @@ def accepted(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     if problems:
         raise RowsRefused(f"table {table.name} refused the rows: {'; '.join(problems)}")
     ordered = rows.select(wanted.names())
+    if ascending(ordered, table.key):
+        return ordered
     last = ordered.unique(table.key, keep="last")
     return last if last.height == rows.height else replacing(table, last, ordered)
 
@@ -116,3 +118,12 @@ def day_of(table: Table) -> pl.Expr:
     if "interval" in table.schema:
         day = pl.when(pl.col("interval").is_in(FINE)).then(day).otherwise(day.dt.month_start())
     return day
+
+
+def ascending(rows: pl.DataFrame, key: Sequence[str]) -> bool:
+    """Tell whether rows are sorted by a key that no two of them share; to look takes a tenth of what sorting does."""
+    after = pl.lit(value=False)
+    for name in reversed(key):
+        own, before = pl.col(name), pl.col(name).shift()
+        after = (own > before) | ((own == before) & after)
+    return bool(rows.select(after.fill_null(value=True).all()).item())

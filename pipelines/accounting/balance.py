@@ -18,7 +18,8 @@ from ingest.model import Period
 from ingest.schema import BALANCE, ENERGY, TIME
 from pipelines import periods
 from pipelines.accounting import runs
-from pipelines.accounting.energy import SLOT, TO
+from pipelines.accounting.energy import TO
+from pipelines.accounting.slots import SLOT
 
 _AMOUNTS = ("quantity", "kwh", "kgce", "kg_co2")
 _GROUP = ["facility", "main"]

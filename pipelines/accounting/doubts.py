@@ -29,7 +29,7 @@ def frozen_registers(plain: pl.DataFrame, slots: pl.DataFrame, links: pl.DataFra
 
     Args:
         plain: plain STEPS of the registers in `links`, by meter and time, with facility, meter, day and day_end.
-        slots: as `energy.slots` makes them, with facility and meter (`registers.named`).
+        slots: as `slots.spread` makes them, with facility and meter (`registers.named`).
         links: facility, meter, sub: the meters below a meter.
 
     Returns:

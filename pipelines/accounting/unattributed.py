@@ -46,7 +46,7 @@ def ledger(steps: pl.DataFrame, slots: pl.DataFrame, meters: pl.DataFrame, days:
 
     Args:
         steps: STEPS.
-        slots: as `energy.slots` makes them of these steps.
+        slots: as `slots.spread` makes them of these steps.
         meters: `Registry.meters`.
         days: local days in order, without a gap; steps that end outside are left to other runs.
 

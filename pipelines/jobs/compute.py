@@ -12,6 +12,9 @@ unattributable) is emptied, never left standing.
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -22,8 +25,9 @@ from ingest.schema import ACTIVITY, BALANCE, ENERGY, FREEZES, INDICATORS, UNATTR
 from ingest.store.base import Store
 from pipelines import periods
 from pipelines.accounting import balance, energy, registers, unattributed
+from pipelines.accounting.slots import spread
 from pipelines.indicators import table
-from pipelines.jobs import frozen
+from pipelines.jobs import engine, frozen
 from pipelines.jobs.context import Context, Done
 from pipelines.jobs.draft import Draft
 from pipelines.jobs.neighbours import bridged
@@ -72,7 +76,7 @@ def month_anew(context: Context, facility: str, month: Period, at: datetime) -> 
         By table, the rows of every period that ends in the month: what would be stored if it were not frozen.
     """
     draft = Draft(context.store)
-    _window(replace(context, store=draft), context.registry.select([facility]), month, at)
+    _window(replace(context, store=draft), context.registry.select([facility]), window=month, at=at)
     return {table: frozen.ending(draft.written(table), month) for table in frozen.FIGURES}
 
 
@@ -108,16 +112,17 @@ def _all(context: Context, days: dict[str, set[date]], at: datetime) -> Done:
     guarded = _guarded(context, days)
     final, still_open = frozen.parted(days, guarded.months, context.registry)
     opened = replace(context, store=guarded)
-    done = [
-        _window(opened, context.registry.select(names), window, at)
-        for window, names in cut(still_open, context.registry)
-    ]
+    done: list[Done] = []
+    # a later window stands on the months of an earlier one; shares of the same window have no facility in common
+    for window, shares in groupby(cut(still_open, context.registry), key=itemgetter(0)):
+        own = [context.registry.select(names) for _, names in shares]
+        done += engine.run(partial(_window, opened, window=window, at=at), own)
     _compare(context, final | guarded.kept, at)
     spans = [one.touched for one in done if one.touched]
     return Done(sum(one.rows for one in done), _span(spans) if spans else None)
 
 
-def _window(context: Context, registry: Registry, window: Period, at: datetime) -> Done:
+def _window(context: Context, registry: Registry, *, window: Period, at: datetime) -> Done:
     """Compute facilities of one zone over whole days of one month."""
     zone, names, store = _zone(registry), list(registry.facilities), context.store
     (month,) = periods.months(window, zone)
@@ -125,7 +130,7 @@ def _window(context: Context, registry: Registry, window: Period, at: datetime) 
         _days(context, registry, portion, at) for portion in portions(window, zone, meters=registry.meters.height)
     )
     days = _filled(store.read(ENERGY.name, month, facility=names, interval=["1d"]))
-    rows += _settle(store, energy.roll_up(days, "1mo", zone), month, intervals=["1mo"], facilities=names)
+    rows += _settle(store, energy.roll_up(days, "1mo", zone), month, "1mo", names)
     wanted = {"1d": periods.days(window, zone), "1mo": [month], "12mo": _years(month, zone, at)}
     rows += _indicators(context, registry, wanted)
     context.advance(1)
@@ -138,14 +143,21 @@ def _days(context: Context, registry: Registry, window: Period, at: datetime) ->
     readings = around(store, registry.meters, window, at)
     steps = bridged(registers.steps(readings, registry.meters, registry.exchanges))
     factors = context.factors.with_measured(registry.calorific)
-    slots = energy.slots(steps, window)
-    quarters = energy.to_energy(slots, registry.meters, registry.facts, factors)
-    quarters = pl.concat([quarters, balance.virtual(quarters, registry.tree, registry.virtual_parts)])
-    hours = energy.roll_up(quarters, "1h", zone)
-    fine = pl.concat([quarters, hours, energy.roll_up(hours, "1d", zone)])
+    slots = spread(steps, window)
+    levels = _with_virtual(energy.levels(slots, registry.meters, registry.facts, factors, zone), registry, zone)
+    written = sum(_settle(store, rows, window, interval, names) for interval, rows in levels.items())
     ledger = unattributed.ledger(steps, slots, registry.meters, periods.days(window, zone))
-    written = _settle(store, fine, window, intervals=["15m", "1h", "1d"], facilities=names)
-    return written + _booked(store, ledger, names, window) + _balance(store, quarters, registry, window)
+    return written + _booked(store, ledger, names, window) + _balance(store, levels["15m"], registry, window)
+
+
+def _with_virtual(levels: dict[str, pl.DataFrame], registry: Registry, zone: ZoneInfo) -> dict[str, pl.DataFrame]:
+    """Add the energy of virtual meters to that of the meters, by interval."""
+    quarters = balance.virtual(levels["15m"], registry.tree, registry.virtual_parts)
+    if quarters.is_empty():
+        return levels
+    hours = energy.roll_up(quarters, "1h", zone)
+    own = {"15m": quarters, "1h": hours, "1d": energy.roll_up(hours, "1d", zone)}
+    return {interval: pl.concat([rows, own[interval]]) for interval, rows in levels.items()}
 
 
 def _booked(store: Store, ledger: pl.DataFrame, names: list[str], window: Period) -> int:
@@ -184,13 +196,15 @@ def _indicators(context: Context, registry: Registry, wanted: dict[str, list[Per
     return context.store.write(INDICATORS.name, rows)
 
 
-def _settle(store: Store, rows: pl.DataFrame, window: Period, *, intervals: list[str], facilities: list[str]) -> int:
-    """Write energy rows, and empty the stored ones of the window that no reading supports any more."""
-    stored = store.read(ENERGY.name, window, facility=facilities, interval=intervals)
-    gone = stored.filter(pl.col("quantity").is_not_null()).join(rows, on=ENERGY.key, how="anti")
-    nothing = {name: pl.lit(None, pl.Float64()) for name in ("quantity", "kwh", "kgce", "kg_co2")}
-    emptied = gone.with_columns(**nothing, coverage=0.0, estimated=0.0)
-    return store.write(ENERGY.name, pl.concat([rows, emptied]))
+def _settle(store: Store, rows: pl.DataFrame, window: Period, interval: str, names: list[str]) -> int:
+    """Write energy rows of an interval, and empty the stored ones of the window that no reading supports any more."""
+    stored = partial(store.read, ENERGY.name, window, facility=names, interval=[interval])
+    gone = _filled(stored(columns=[*ENERGY.key, "quantity"])).join(rows, on=ENERGY.key, how="anti")
+    if not gone.is_empty():
+        nothing = {name: pl.lit(None, pl.Float64()) for name in ("quantity", "kwh", "kgce", "kg_co2")}
+        emptied = stored().join(gone, on=ENERGY.key, how="semi").with_columns(**nothing, coverage=0.0, estimated=0.0)
+        rows = pl.concat([rows, emptied])
+    return store.write(ENERGY.name, rows)
 
 
 def _filled(rows: pl.DataFrame) -> pl.DataFrame:

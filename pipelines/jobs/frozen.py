@@ -72,7 +72,8 @@ class Guarded:
         own = rows.join(near.select("facility", "month", "until"), on="facility")
         kept = own.filter(last > pl.col("month"), last <= pl.col("until"))
         months = kept.select("facility", "month", "until").unique()
-        self.kept |= {(name, Period(start, end)) for name, start, end in months.iter_rows()}
+        # in one step: shares are written from several threads
+        self.kept.update((name, Period(start, end)) for name, start, end in months.iter_rows())
         return self._store.write(table, rows.join(kept, on=TABLES[table].key, how="anti"))
 
 

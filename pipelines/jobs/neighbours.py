@@ -21,6 +21,8 @@ from pipelines.accounting.forensics import HELD, REACH
 Side = Literal["before", "after"]
 
 _DAY = timedelta(days=1)
+# most meters are read often enough that what ends a chain lies within this
+_FIRST_LOOK = timedelta(hours=2)
 _METER = ["facility", "meter"]
 
 
@@ -78,7 +80,7 @@ def _past(rows: pl.DataFrame, meters: pl.DataFrame, *, before: bool) -> pl.DataF
 
 
 def _growing() -> Iterator[tuple[timedelta, timedelta]]:
-    near, far = timedelta(0), _DAY
+    near, far = timedelta(0), _FIRST_LOOK
     while True:
         yield near, far
         near, far = far, far * 2

@@ -20,8 +20,8 @@ from pipelines.jobs.neighbours import beyond
 from pipelines.jobs.neighbours import taken as only_taken
 from pipelines.periods import between
 
-# meters times days that are worked on at once: about a million slots, which is what bounds the memory
-_MOST = 10_000
+# meters times days of one share: about half a million slots, which is what bounds the memory
+_MOST = 5_000
 
 _DAY = timedelta(days=1)
 _METER = ["facility", "meter"]

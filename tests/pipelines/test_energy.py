@@ -16,6 +16,7 @@ from ingest.registry import Registry
 from ingest.schema import ENERGY, TIME
 from pipelines import periods
 from pipelines.accounting import energy, registers
+from pipelines.accounting.slots import spread
 from pipelines.factors import catalogue as factors
 
 Plant = Callable[..., Registry]
@@ -27,7 +28,7 @@ FACTORS = factors.load()
 
 
 def slotted(registry: Registry, readings: pl.DataFrame, period: Period = MARCH_1) -> pl.DataFrame:
-    return energy.slots(registers.steps(readings, registry.meters, registry.exchanges), period)
+    return spread(registers.steps(readings, registry.meters, registry.exchanges), period)
 
 
 def valued(registry: Registry, readings: pl.DataFrame, period: Period = MARCH_1) -> pl.DataFrame:
@@ -281,7 +282,7 @@ def test_energy_is_conserved_and_the_order_of_readings_does_not_matter(
     touched = periods.days(Period(datetime(2026, 2, 28, tzinfo=UTC), moment + timedelta(days=2)), SHANGHAI)
     whole = Period(touched[0].start, touched[-1].end)
     found = registers.steps(readings, registry.meters, registry.exchanges)
-    slots = energy.slots(found, whole)
+    slots = spread(found, whole)
     quarters = energy.to_energy(slots, registry.meters, registry.facts, FACTORS)
     hours = energy.roll_up(quarters, "1h", SHANGHAI)
     days = energy.roll_up(hours, "1d", SHANGHAI)
@@ -295,7 +296,7 @@ def test_energy_is_conserved_and_the_order_of_readings_does_not_matter(
     shuffled = pl.DataFrame(rows, schema=["facility", "meter", "time", "value", "unit"], orient="row").cast(
         {"time": TIME}
     )
-    again = energy.slots(registers.steps(shuffled, registry.meters, registry.exchanges), whole)
+    again = spread(registers.steps(shuffled, registry.meters, registry.exchanges), whole)
     assert again.equals(slots)
     mixed = energy.roll_up(quarters.sample(fraction=1, shuffle=True, seed=chance.randrange(2**16)), "1d", SHANGHAI)
     assert mixed.equals(energy.roll_up(quarters, "1d", SHANGHAI))
@@ -338,7 +339,7 @@ def test_slots_of_regular_and_irregular_meters_are_those_worked_step_by_step(
                 told = expected.setdefault((row, slot), [0.0, 0.0, 0.0])
                 told[0] += part
                 told[1 if covered else 2] += inside if covered else part
-    found = energy.slots(steps, period)
+    found = spread(steps, period)
     assert found.select("row", "start").rows() == sorted(expected)
     for row, slot, *amounts in found.drop("end").iter_rows():
         assert amounts == pytest.approx(expected[row, slot], rel=1e-12, abs=1e-12)

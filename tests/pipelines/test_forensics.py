@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from ingest.model import Period
 from ingest.registry import Registry
 from ingest.schema import TIME
-from pipelines.accounting import energy, registers
+from pipelines.accounting import registers
+from pipelines.accounting.slots import spread
 
 Plant = Callable[..., Registry]
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -123,7 +124,7 @@ def test_intervals_that_overlap_are_counted_once(plant: Plant) -> None:
     readings = quarters([None, 3]).vstack(quarters([None, 6]).with_columns(pl.col("time") + timedelta(minutes=5)))
     steps = registers.steps(readings, registry.meters, registry.exchanges)
     assert steps.select("quantity", "unattributed").rows() == [(3, None), (pytest.approx(2), pytest.approx(4))]
-    slots = energy.slots(steps, Period(START, START + timedelta(hours=1)))
+    slots = spread(steps, Period(START, START + timedelta(hours=1)))
     assert slots["quantity"].to_list() == pytest.approx([3, 2])
     assert slots["covered_seconds"].to_list() == [900, 300]
 
@@ -246,7 +247,7 @@ def test_attributed_and_unattributed_are_what_the_books_say(
         assert set(own["kind"].cast(pl.String)) - {"advance", "rollover"} == one.kinds
 
     end = max(row[1] for row in rows) + timedelta(hours=1)
-    whole = energy.slots(steps, Period(START, end))
+    whole = spread(steps, Period(START, end))
     assert whole["quantity"].sum() == pytest.approx(history.attributed + other.attributed, abs=1e-6)
     edge = START + QUARTER * (1 + int(cut * ((end - START) / QUARTER - 2)))
     parts = []
@@ -259,7 +260,7 @@ def test_attributed_and_unattributed_are_what_the_books_say(
             ]
         )
         own = pl.concat([readings.filter(inside), beside.select(readings.columns)])
-        parts.append(energy.slots(registers.steps(own, registry.meters, registry.exchanges), period))
+        parts.append(spread(registers.steps(own, registry.meters, registry.exchanges), period))
     in_parts = pl.concat(parts).sort("row", "start")
     assert in_parts["quantity"].to_list() == pytest.approx(whole["quantity"].to_list(), abs=1e-6)
 

@@ -21,6 +21,7 @@ from ingest.registry import Registry
 from ingest.schema import TIME
 from pipelines import periods
 from pipelines.accounting import doubts, energy, registers
+from pipelines.accounting.slots import spread
 from pipelines.factors import catalogue as factors
 
 DATA = Path(__file__).parents[3] / "shared/data"
@@ -141,7 +142,7 @@ def test_a_logged_register_gives_the_demand_of_the_same_log(plant: Plant) -> Non
     rows = [(datetime.fromisoformat(line[0]).replace(tzinfo=UTC), float(line[4])) for line in lines]
     registry = plant({"id": "E", "rated_kw": 200.0, "digits": 6})
     steps = stepped(registry, taken(rows))
-    slots = energy.slots(steps, Period(rows[0][0], rows[-1][0]))
+    slots = spread(steps, Period(rows[0][0], rows[-1][0]))
     assert (slots["quantity"] * 4).to_list() == [float(line[5]) for line in lines[1:]]
     assert slots["covered_seconds"].unique().to_list() == [900.0]
 
@@ -160,7 +161,7 @@ def test_a_register_of_a_business_keeps_the_energy_of_its_gaps(plant: Plant) -> 
     )
     # marked, not counted as covered, and all there in the sum of the slots
     days = Period(times[0], times[-1])
-    slots = energy.slots(steps, days)
+    slots = spread(steps, days)
     assert slots["quantity"].sum() == pytest.approx(expected["kWh_first_to_last"], abs=0.0005)
     assert slots["estimated_quantity"].sum() == pytest.approx(gaps["quantity"].sum())
     hours = (days.length - timedelta(seconds=slots["covered_seconds"].sum())) / timedelta(hours=1)
@@ -213,7 +214,7 @@ def test_intervals_of_the_market_add_up_by_day(plant: Plant, file: Path) -> None
     )
     first, last = min(day for _, day in days), max(day for _, day in days)
     whole = periods.between(first.date(), last.date(), zone)
-    slots = energy.slots(stepped(registry, readings), whole)
+    slots = spread(stepped(registry, readings), whole)
     rows = energy.to_energy(slots, registry.meters, registry.facts, factors.load())
     found = energy.roll_up(rows, "1d", zone)
     told = {key: [value for value in values if not isnan(value)] for key, (_, values) in days.items()}
@@ -230,7 +231,7 @@ def test_daily_sums_of_quarters_are_the_published_ones(plant: Plant) -> None:
     ends = table.select(pl.nth(2).str.to_datetime(time_zone="UTC")).to_series()
     registry = plant({"id": "E", "kind": "interval"}, timezone="UTC")
     readings = taken(list(zip(ends, table.to_series(0), strict=True)))
-    slots = energy.slots(stepped(registry, readings), periods.between(ends[0].date(), ends[-1].date(), UTC_ZONE))
+    slots = spread(stepped(registry, readings), periods.between(ends[0].date(), ends[-1].date(), UTC_ZONE))
     rows = energy.to_energy(slots, registry.meters, registry.facts, factors.load())
     days = energy.roll_up(rows, "1d", UTC_ZONE)
     assert days["kwh"].to_list() == pytest.approx(published.to_series(0).to_list(), rel=1e-9)

@@ -14,6 +14,7 @@ from ingest.registry import Registry
 from ingest.schema import TIME
 from pipelines import periods
 from pipelines.accounting import balance, energy, registers
+from pipelines.accounting.slots import spread
 from pipelines.factors import catalogue as factors
 
 DATA = Path(__file__).parents[3] / "shared/data"
@@ -34,7 +35,7 @@ def through(registry: Registry, readings: pl.DataFrame, zone: ZoneInfo) -> dict[
     times = readings.select(first=pl.min("time"), last=pl.max("time")).row(0)
     steps = registers.steps(readings, registry.meters, registry.exchanges)
     months = periods.months(Period(*times), zone)
-    slots = energy.slots(steps, Period(months[0].start, months[-1].end))
+    slots = spread(steps, Period(months[0].start, months[-1].end))
     rows = {"15m": energy.to_energy(slots, registry.meters, registry.facts, FACTORS)}
     for shorter, longer in (("15m", "1h"), ("1h", "1d"), ("1d", "1mo")):
         rows[longer] = energy.roll_up(rows[shorter], longer, zone)

@@ -12,7 +12,8 @@ from ingest.registry import Registry
 from ingest.schema import READINGS, UNATTRIBUTED
 from ingest.store.lake.adapter import Lake
 from pipelines import periods
-from pipelines.accounting import energy, registers, unattributed
+from pipelines.accounting import registers, unattributed
+from pipelines.accounting.slots import spread
 from pipelines.factors import catalogue as factors
 from pipelines.jobs import compute
 from pipelines.jobs.context import Context
@@ -30,7 +31,7 @@ RATED = {"id": "E", "rated_kw": 100.0, "digits": 6}
 
 def booked(registry: Registry, readings: pl.DataFrame, *days: Period) -> pl.DataFrame:
     steps = registers.steps(readings, registry.meters, registry.exchanges)
-    slots = energy.slots(steps, Period(days[0].start, days[-1].end))
+    slots = spread(steps, Period(days[0].start, days[-1].end))
     rows = unattributed.ledger(steps, slots, registry.meters, days)
     assert rows.schema == UNATTRIBUTED.schema
     return rows

@@ -8,6 +8,8 @@ can matter. The log is append-only, so a key may stand in several files: the row
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, timedelta
+from functools import reduce
+from operator import and_
 from pathlib import Path
 
 import polars as pl
@@ -82,7 +84,8 @@ def selected(
     rows = _scan(table, folder, hit).filter(*conditions)
     unchanging = set(table.identity) == set(table.key)
     if not unchanging and any(selection.column not in table.key for selection in wanted):
-        rows = _newest(table, _holding(table, folder, files, rows.select(table.key).collect())).filter(*conditions)
+        keys = rows.select(table.key).collect()
+        rows = _newest(table, _holding(table, folder, _near(table, files, keys), keys)).filter(*conditions)
     elif hit.height > 1:
         rows = _newest(table, rows)
     return rows.select(columns).collect()
@@ -96,11 +99,18 @@ def unseen(table: Table, folder: Path, files: pl.DataFrame, batch: pl.DataFrame)
         files: the files of a snapshot.
         batch: columns of the table, each key once.
     """
-    identity = table.identity
-    held = _holding(table, folder, files, batch.select(table.key)).select(*identity, VERSION)
-    stored = _newest(table, held).collect()
-    fresh = batch.join(stored, on=identity, how="anti", nulls_equal=True, maintain_order="left")
-    return replacing(table, fresh, stored)
+    held = _near(table, files, batch)
+    if held.is_empty():
+        return batch
+    rows = _holding(table, folder, held, batch.select(table.key)).select(*table.identity, VERSION)
+    # one file a day, as after a merge, holds no key twice
+    once = table.time in table.key and not held[DAY].is_duplicated().any()
+    stored = (rows if once else _newest(table, rows)).collect()
+    # by key, then column by column: a join on all columns would copy every row of both sides into one text
+    other = batch.select(table.key).join(stored, on=table.key, how="left", maintain_order="left")
+    same = [batch[name].eq_missing(other[name]) for name in table.identity if name not in table.key]
+    known = other[VERSION].is_not_null()
+    return replacing(table, batch.filter(~reduce(and_, same, known)), stored)
 
 
 def days(table: Table, files: pl.DataFrame) -> list[date]:
@@ -120,16 +130,21 @@ def _newest(table: Table, rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows.sort(*table.key, VERSION).filter(pl.any_horizontal(key.ne_missing(key.shift(-1))))
 
 
-def _holding(table: Table, folder: Path, files: pl.DataFrame, keys: pl.DataFrame) -> pl.LazyFrame:
-    """Read all stored rows with one of these keys, from the files whose statistics do not rule them out."""
+def _near(table: Table, files: pl.DataFrame, keys: pl.DataFrame) -> pl.DataFrame:
+    """Return the files that may hold rows with one of these keys, as far as their statistics tell."""
     grain = day_of(table).alias(DAY) if table.time in table.key else pl.lit(0).alias(DAY)
     key = pl.col(table.key)
     bounds = keys.group_by(grain).agg(key.min().name.prefix("least."), key.max().name.prefix("most."))
     overlaps = [_overlap(name, pl.col(f"least.{name}"), pl.col(f"most.{name}")) for name in table.key]
-    held = files.join(bounds, how="cross").filter(*overlaps).unique("path")
+    return files.join(bounds, how="cross").filter(*overlaps).unique("path")
+
+
+def _holding(table: Table, folder: Path, files: pl.DataFrame, keys: pl.DataFrame) -> pl.LazyFrame:
+    """Read all rows of some files with one of these keys."""
+    key = pl.col(table.key)
     least, most = keys.select(key.min()).row(0, named=True), keys.select(key.max()).row(0, named=True)
     inside = [pl.col(name).is_between(pl.lit(least[name]), pl.lit(most[name])) for name in table.key]
-    return _scan(table, folder, held).filter(*inside).join(keys.lazy(), on=table.key, how="semi")
+    return _scan(table, folder, files).filter(*inside).join(keys.lazy(), on=table.key, how="semi")
 
 
 def _scan(table: Table, folder: Path, files: pl.DataFrame) -> pl.LazyFrame:

@@ -26,7 +26,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from ingest.errors import StoreError, StoreUnavailable
 from ingest.schema import Table
-from ingest.store.rows import day_of
+from ingest.store.rows import ascending, day_of
 
 Action: TypeAlias = AddAction | RemoveAction
 
@@ -125,7 +125,9 @@ class LakeTable:
             version: the version `rows` were compared with.
         """
         stamped = rows.with_columns(day_of(self.table).alias(DAY), pl.lit(version + 1, pl.Int64).alias(VERSION))
-        parts = stamped.sort(self.table.key).partition_by(DAY, as_dict=True, include_key=False)
+        if not ascending(rows, self.table.key):
+            stamped = stamped.sort(self.table.key)
+        parts = stamped.partition_by(DAY, as_dict=True, include_key=False)
         added: list[AddAction] = []
         try:
             for (day,), part in parts.items():
