@@ -5,6 +5,7 @@ Pure: frames of a table's columns go in and come out.
 """
 
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 
 import polars as pl
 
@@ -12,6 +13,7 @@ from ingest.errors import RowsRefused, StoreError
 from ingest.schema import READINGS, REPLACED, TABLES, Table
 
 FINE = ("15m", "1h")  # intervals with many rows
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 def table_of(name: str) -> Table:
@@ -23,7 +25,7 @@ def table_of(name: str) -> Table:
 
 def accepted(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     """
-    Return the rows in the order of the schema, one for each key, the last one.
+    Return columns in the order of the schema and rows in the order they came in, one for each key, the last one.
 
     Raises:
         StoreError: columns or types are not the table's.
@@ -41,13 +43,14 @@ def accepted(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
         raise StoreError(f"table {table.name} refused the rows: {'; '.join(problems)}")
     needed = dict.fromkeys((*table.key, table.time))
     problems = [f"`{name}` is null in {n} of them" for name in needed if (n := rows[name].null_count())]
-    years = rows.select(pl.selectors.datetime().dt.year().is_between(1, 9999).not_().sum()).row(0, named=True)
+    years = rows.select(pl.selectors.datetime().is_between(_FIRST, _LAST).not_().sum()).row(0, named=True)
     problems += [f"`{name}` lies outside of the years 1 to 9999 in {n} of them" for name, n in years.items() if n]
     if problems:
         raise RowsRefused(f"table {table.name} refused the rows: {'; '.join(problems)}")
     ordered = rows.select(wanted.names())
-    last = ordered.unique(table.key, keep="last")
-    return last if last.height == rows.height else replacing(table, last, ordered)
+    if not ordered.select(table.key).is_duplicated().any():
+        return ordered
+    return replacing(table, ordered.unique(table.key, keep="last", maintain_order=True), ordered)
 
 
 def replacing(table: Table, rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
