@@ -5,6 +5,8 @@ A null field is left out. Line protocol cannot hold every text in a tag: a backs
 percent sign are percent-encoded there, the empty text is `-`, and null is `%`.
 """
 
+from collections.abc import Iterable
+
 import polars as pl
 
 from ingest.errors import RowsRefused
@@ -89,32 +91,44 @@ def lines(layout: Layout, rows: pl.DataFrame) -> pl.Series:
         rows: what `ordered` returns, or a part of it.
     """
     told = rows.select(
-        SERIES, NS, *(value for name in layout.fields for value in _values(layout, name)), special(layout)
+        SERIES, NS, *(value for name in layout.fields for value in _values(layout, name)), *special(layout, rows)
     )
     empty = {name: told[name].null_count() for name in told.columns[2:]}
     fields = {name: _field(name, told[name].dtype) for name, nulls in empty.items() if nulls < rows.height}
-    whole = [piece for name, field in fields.items() if not empty[name] for piece in (pl.lit(","), *field)][1:]
-    some = [pl.concat_str(*field) for name, field in fields.items() if empty[name]]
+    whole = [piece for name, field in fields.items() if not empty[name] for piece in (",", *field)][1:]
+    some = [field for name, field in fields.items() if empty[name]]
     # all of a line at once is half the work; a field that some rows lack has to be a text of its own first
     if whole:
-        body = [*whole, *(pl.concat_str(pl.lit(","), field) for field in some)]
+        body = [*whole, *(_text([",", *field]) for field in some)]
     else:
-        body = [pl.concat_str(some, separator=",", ignore_nulls=True)]
-    return told.select(pl.concat_str(SERIES, pl.lit(" "), *body, pl.lit(" "), NS, ignore_nulls=True)).to_series()
+        body = [pl.concat_str(map(_text, some), separator=",", ignore_nulls=True)]
+    return told.select(_text([pl.col(SERIES), " ", *body, " ", pl.col(NS)], ignore_nulls=True)).to_series()
 
 
-def special(layout: Layout) -> pl.Expr:
-    """Name what of a row no field can hold, in the field `SPECIAL`; null where there is nothing."""
+def special(layout: Layout, rows: pl.DataFrame) -> list[pl.Expr]:
+    """Name what of each row no field can hold, in the field `SPECIAL`; nothing where there is no such row."""
+    floats = {name: pl.col(name) for name in layout.fields if layout.table.schema[name] == pl.Float64}
+    strange = [(~value.is_finite() | _minus_zero(value)).any() for value in floats.values()]
+    if (
+        not rows[layout.anchor].null_count()
+        and not rows.select(pl.any_horizontal(pl.lit(value=False), *strange)).item()
+    ):
+        return []
     odd = [
-        pl.when(pl.col(name).is_nan())
+        pl.when(value.is_nan())
         .then(pl.lit(f"{name}=nan,"))
-        .when(pl.col(name).is_infinite() | (1 / pl.col(name) == float("-inf")))  # JSON says -0, which is a whole 0
-        .then(pl.concat_str(pl.lit(f"{name}="), pl.col(name).cast(pl.String), pl.lit(",")))
-        for name in layout.fields
-        if layout.table.schema[name] == pl.Float64
+        .when(value.is_infinite() | _minus_zero(value))
+        .then(pl.concat_str(pl.lit(f"{name}="), value.cast(pl.String), pl.lit(",")))
+        for name, value in floats.items()
     ]
     told = pl.concat_str(*odd, ignore_nulls=True) if odd else pl.lit("")
-    return pl.when((told != "") | pl.col(layout.anchor).is_null()).then(pl.concat_str(pl.lit(","), told)).alias(SPECIAL)
+    return [
+        pl.when((told != "") | pl.col(layout.anchor).is_null()).then(pl.concat_str(pl.lit(","), told)).alias(SPECIAL)
+    ]
+
+
+def _minus_zero(value: pl.Expr) -> pl.Expr:
+    return 1 / value == float("-inf")  # JSON says -0, which is a whole 0
 
 
 def restored(layout: Layout, rows: pl.DataFrame) -> pl.DataFrame:
@@ -148,14 +162,27 @@ def _values(layout: Layout, name: str) -> list[pl.Expr]:
     return [value.dt.timestamp("us") if dtype == pl.Datetime else value]
 
 
-def _field(name: str, dtype: pl.DataType) -> list[pl.Expr]:
+def _field(name: str, dtype: pl.DataType) -> list[str | pl.Expr]:
     """Return the pieces a field is written as."""
     value = pl.col(name)
     if dtype == pl.Float64:
-        return [pl.lit(f"{name}="), value]
+        return [f"{name}=", value]
     if dtype == pl.String:
-        return [pl.lit(f'{name}="'), value.str.replace_many(["\\", '"'], ["\\\\", '\\"']), pl.lit('"')]
-    return [pl.lit(f"{name}="), value, pl.lit("i")]
+        return [f'{name}="', value.str.replace_many(["\\", '"'], ["\\\\", '\\"']), '"']
+    return [f"{name}=", value, "i"]
+
+
+def _text(pieces: Iterable[str | pl.Expr], *, ignore_nulls: bool = False) -> pl.Expr:
+    """Put pieces together; each one more costs, so texts beside each other become one."""
+    put: list[pl.Expr] = []
+    plain = ""
+    for piece in [*pieces, pl.lit(None, pl.String)]:
+        if isinstance(piece, str):
+            plain += piece
+            continue
+        put += [pl.lit(plain), piece] if plain else [piece]
+        plain = ""
+    return pl.concat_str(put[:-1], ignore_nulls=ignore_nulls)
 
 
 def _part(value: pl.Expr, number: int) -> pl.Expr:
