@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from ingest.errors import RowsRefused, StoreError
+from ingest.model import Period
 from ingest.schema import READINGS, REPLACED, TABLES, Table
 
 FINE = ("15m", "1h")  # intervals with many rows
@@ -95,6 +96,23 @@ def matched(table: Table, on: str | None, match: Mapping[str, Collection[str]]) 
     if table.schema.get(column) != pl.Datetime:
         raise StoreError(f"table {table.name} has no time column `{column}`")
     return column
+
+
+def meeting(
+    table: Table, period: Period | None, on: str | None, match: Mapping[str, Collection[str]]
+) -> dict[str, pl.Expr]:
+    """
+    Translate the arguments of `Store.read` into conditions on rows, by the column each is about.
+
+    Raises:
+        StoreError: see `matched`.
+    """
+    column = matched(table, on, match)
+    conditions = {name: pl.col(name).is_in(list(values)) for name, values in match.items()}
+    if period is None:
+        return conditions
+    bounds = (pl.lit(bound.astimezone(UTC), table.schema[column]) for bound in (period.start, period.end))
+    return {column: pl.col(column).is_between(*bounds, closed="left"), **conditions}
 
 
 def chosen(table: Table, columns: Collection[str]) -> list[str]:

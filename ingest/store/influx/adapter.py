@@ -133,14 +133,15 @@ class Influx:
             The table's columns, the shard where there is one, `NS` and `SPECIAL`.
         """
         table = layout.table
-        if layout.hashes is not None:
-            return self._points(layout, table.schema, matching(layout, {SHARD: batch[SHARD].unique()}))
-        wanted = self._within_reach(layout, batch, spans) if table is READINGS else batch
         names = [name for name in layout.tags if name in table.key]
+        if layout.hashes is not None:
+            texts = {name: batch[name].unique() for name in (*names, SHARD)}
+            return self._points(layout, table.schema, matching(layout, texts))
+        wanted = self._within_reach(layout, batch, spans) if table is READINGS else batch
         found = [batch.clear().with_columns(pl.lit(None, pl.Int64).alias(NS), pl.lit(None, pl.String).alias(SPECIAL))]
         for part in _parts(layout, wanted):
-            asked = matching(layout, {name: part[name].unique() for name in names})
-            near = self._points(layout, table.schema, [*asked, *_span(layout, part)])
+            texts = {name: part[name].unique() for name in names}
+            near = self._points(layout, table.schema, [*matching(layout, texts), *_span(layout, part)])
             found.append(near.join(part, on=table.key, how="semi").select(found[0].columns))
         return pl.concat(found)
 
@@ -191,7 +192,7 @@ def _columns(layout: Layout, found: pl.DataFrame) -> list[pl.Expr]:
     """Turn times and parts of payloads back into the table's columns, as far as they were asked for."""
     schema = layout.table.schema
     whole = [pl.col(name) for name in layout.series]
-    whole.append((pl.col(NS) // PLACES).cast(TIME).alias(layout.table.time))
+    whole.append(_moment(layout, pl.col(NS)).cast(TIME).alias(layout.table.time))
     for name in layout.fields:
         if name in found.columns:
             binary = schema[name] == pl.Binary
@@ -204,6 +205,11 @@ def _spans(layout: Layout, batch: pl.DataFrame) -> pl.DataFrame:
     if layout.table is not READINGS:
         return pl.DataFrame(schema={**dict.fromkeys(_METER, pl.String), "first": TIME, "last": TIME})
     return batch.group_by(_METER).agg(first=pl.col("time").min(), last=pl.col("time").max())
+
+
+def _moment(layout: Layout, place: pl.Expr) -> pl.Expr:
+    """Return the time of the row in a place. [us since 1970]"""
+    return place // layout.places * layout.tick
 
 
 def _parts(layout: Layout, rows: pl.DataFrame) -> list[pl.DataFrame]:
@@ -244,11 +250,11 @@ def _placed(layout: Layout, fresh: pl.DataFrame, stored: pl.DataFrame) -> pl.Dat
         return fresh.with_columns(layout.place())
     moment = pl.col(table.time).dt.timestamp("us")
     held = stored.select(*table.key, pl.col(NS).alias("_held"))
-    keeps = (pl.col("_held") // PLACES == moment).fill_null(value=False)
+    keeps = (_moment(layout, pl.col("_held")) == moment).fill_null(value=False)
     rows = fresh.join(held, on=table.key, how="left", maintain_order="left").with_columns(layout.place(), _keeps=keeps)
     rows = rows.with_columns(pl.when("_keeps").then("_held").otherwise(NS).alias(NS)).sort("_keeps", descending=True)
     taken = stored.join(rows.filter("_keeps"), on=table.key, how="anti").select(*layout.series, NS)
-    for _ in range(PLACES):
+    for _ in range(layout.places):
         place = pl.struct(*layout.series, NS)
         clash = ~place.is_first_distinct() | pl.col("_taken").fill_null(value=False)
         marked = rows.join(
@@ -257,7 +263,7 @@ def _placed(layout: Layout, fresh: pl.DataFrame, stored: pl.DataFrame) -> pl.Dat
         rows = marked.drop("_taken", "_clash")
         if not marked["_clash"].any():
             return rows.drop("_held", "_keeps")
-        base, digit = pl.col(NS) // PLACES * PLACES, (pl.col(NS) + 1) % PLACES
+        base, digit = pl.col(NS) // layout.places * layout.places, (pl.col(NS) + 1) % layout.places
         rows = rows.with_columns(pl.when(marked["_clash"]).then(base + digit).otherwise(NS).alias(NS))
     raise RowsRefused(f"table {table.name}: more than {PLACES} rows of one microsecond; the rows may come again later")
 

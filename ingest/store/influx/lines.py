@@ -38,7 +38,8 @@ def holdable(layout: Layout, rows: pl.DataFrame) -> None:
         RowsRefused: a time or a text does not fit.
     """
     table = layout.table
-    moment = pl.col(table.time).dt.timestamp("us").is_between(FIRST, LAST).not_().sum().alias(table.time)
+    time = pl.col(table.time).dt.timestamp("us")
+    moment = time.is_between(FIRST, LAST + 1 - layout.tick).not_().sum().alias(table.time)
     texts = [name for name in layout.fields if table.schema[name] == pl.String]
     long = [(pl.col(name).str.len_bytes() > TEXT).sum() for name in texts]
     binary = (pl.selectors.binary().bin.size() > PART * PARTS).sum()
@@ -54,6 +55,8 @@ def holdable(layout: Layout, rows: pl.DataFrame) -> None:
         for name, n in found.items()
         if n
     ]
+    if layout.tick > 1 and (n := rows.select((time % layout.tick != 0).sum()).item()):
+        problems.append(f"`{table.time}` is no whole second in {n} of them")
     if problems:
         raise RowsRefused(f"table {table.name} refused the rows: {'; '.join(problems)}, which InfluxDB cannot hold")
 
@@ -176,13 +179,13 @@ def _text(pieces: Iterable[str | pl.Expr], *, ignore_nulls: bool = False) -> pl.
     """Put pieces together; each one more costs, so texts beside each other become one."""
     put: list[pl.Expr] = []
     plain = ""
-    for piece in [*pieces, pl.lit(None, pl.String)]:
+    for piece in pieces:
         if isinstance(piece, str):
             plain += piece
-            continue
-        put += [pl.lit(plain), piece] if plain else [piece]
-        plain = ""
-    return pl.concat_str(put[:-1], ignore_nulls=ignore_nulls)
+        else:
+            put += [pl.lit(plain), piece] if plain else [piece]
+            plain = ""
+    return pl.concat_str([*put, pl.lit(plain)] if plain else put, ignore_nulls=ignore_nulls)
 
 
 def _part(value: pl.Expr, number: int) -> pl.Expr:
