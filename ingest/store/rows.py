@@ -111,8 +111,8 @@ def meeting(
     conditions = {name: pl.col(name).is_in(list(values)) for name, values in match.items()}
     if period is None:
         return conditions
-    bounds = (pl.lit(bound.astimezone(UTC), table.schema[column]) for bound in (period.start, period.end))
-    return {column: pl.col(column).is_between(*bounds, closed="left"), **conditions}
+    start, end = (pl.lit(bound.astimezone(UTC), table.schema[column]) for bound in (period.start, period.end))
+    return {column: pl.col(column).is_between(start, end, closed="left"), **conditions}
 
 
 def chosen(table: Table, columns: Collection[str]) -> list[str]:
