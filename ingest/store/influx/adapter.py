@@ -72,7 +72,8 @@ class Influx:
             stored = self._stored(layout, batch, spans)
             fresh = _fresh(layout, batch, stored)
             placed = _placed(layout, fresh, stored)
-            self._delete(layout, _replaced(layout, placed, stored))
+            if not stored.is_empty():
+                self._delete(layout, _replaced(layout, placed, stored))
             self._send(layout, placed)
             self._remember(spans)
         return fresh.height
@@ -234,6 +235,8 @@ def _span(layout: Layout, rows: pl.DataFrame) -> list[str]:
 def _fresh(layout: Layout, batch: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
     """Return the rows that are new or differ from the stored one of their key, and mark these."""
     table = layout.table
+    if stored.is_empty():
+        return batch
     fresh = batch.join(stored, on=table.identity, how="anti", nulls_equal=True, maintain_order="left")
     return replacing(table, fresh.select(table.schema.names()), stored).with_columns(layout.shard())
 
