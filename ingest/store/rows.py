@@ -5,13 +5,16 @@ Pure: frames of a table's columns go in and come out.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 
 import polars as pl
 
 from ingest.errors import RowsRefused, StoreError
+from ingest.model import Period
 from ingest.schema import READINGS, REPLACED, TABLES, Table
 
 FINE = ("15m", "1h")  # intervals with many rows
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 def table_of(name: str) -> Table:
@@ -23,7 +26,7 @@ def table_of(name: str) -> Table:
 
 def accepted(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     """
-    Return the rows in the order of the schema, one for each key, the last one.
+    Return columns in the order of the schema and rows in the order they came in, one for each key, the last one.
 
     Raises:
         StoreError: columns or types are not the table's.
@@ -41,15 +44,14 @@ def accepted(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
         raise StoreError(f"table {table.name} refused the rows: {'; '.join(problems)}")
     needed = dict.fromkeys((*table.key, table.time))
     problems = [f"`{name}` is null in {n} of them" for name in needed if (n := rows[name].null_count())]
-    years = rows.select(pl.selectors.datetime().dt.year().is_between(1, 9999).not_().sum()).row(0, named=True)
+    years = rows.select(pl.selectors.datetime().is_between(_FIRST, _LAST).not_().sum()).row(0, named=True)
     problems += [f"`{name}` lies outside of the years 1 to 9999 in {n} of them" for name, n in years.items() if n]
     if problems:
         raise RowsRefused(f"table {table.name} refused the rows: {'; '.join(problems)}")
     ordered = rows.select(wanted.names())
-    if ascending(ordered, table.key):
+    if ascending(ordered, table.key) or not ordered.select(table.key).is_duplicated().any():
         return ordered
-    last = ordered.unique(table.key, keep="last")
-    return last if last.height == rows.height else replacing(table, last, ordered)
+    return replacing(table, ordered.unique(table.key, keep="last", maintain_order=True), ordered)
 
 
 def replacing(table: Table, rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
@@ -94,6 +96,23 @@ def matched(table: Table, on: str | None, match: Mapping[str, Collection[str]]) 
     if table.schema.get(column) != pl.Datetime:
         raise StoreError(f"table {table.name} has no time column `{column}`")
     return column
+
+
+def meeting(
+    table: Table, period: Period | None, on: str | None, match: Mapping[str, Collection[str]]
+) -> dict[str, pl.Expr]:
+    """
+    Translate the arguments of `Store.read` into conditions on rows, by the column each is about.
+
+    Raises:
+        StoreError: see `matched`.
+    """
+    column = matched(table, on, match)
+    conditions = {name: pl.col(name).is_in(list(values)) for name, values in match.items()}
+    if period is None:
+        return conditions
+    start, end = (pl.lit(bound.astimezone(UTC), table.schema[column]) for bound in (period.start, period.end))
+    return {column: pl.col(column).is_between(start, end, closed="left"), **conditions}
 
 
 def chosen(table: Table, columns: Collection[str]) -> list[str]:

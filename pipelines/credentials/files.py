@@ -1,15 +1,10 @@
-"""
-Secret files: mode 600 in folders of mode 700, written whole or not at all.
+"""Secret files (`ingest.secret_files`) in folders that only their owner can enter; every fault in one sentence."""
 
-A file belongs to whoever owns its folder, also when root writes it: a container reads only what its own user owns.
-"""
-
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkstemp
 
+from ingest import secret_files
 from ingest.errors import ConfigurationError, Problem
 
 _FOLDER, _FILE = 0o700, 0o600
@@ -52,19 +47,7 @@ def write(path: Path, content: str) -> None:
         ConfigurationError: it cannot be written.
     """
     with explained(path):
-        handle, part = mkstemp(dir=path.parent, prefix=".part-")  # mode 600
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            if os.geteuid() == 0:
-                owner = path.parent.stat()
-                os.chown(part, owner.st_uid, owner.st_gid)
-            Path(part).replace(path)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
+        secret_files.write(path, content)
 
 
 def read(path: Path) -> str:

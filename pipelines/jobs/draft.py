@@ -8,8 +8,7 @@ import polars as pl
 from ingest.model import Period
 from ingest.schema import TABLES
 from ingest.store.base import Store
-from ingest.store.lake.query import selections
-from ingest.store.rows import accepted, chosen, table_of
+from ingest.store.rows import accepted, chosen, meeting, table_of
 
 
 class Draft:
@@ -42,7 +41,7 @@ class Draft:
     ) -> pl.DataFrame:
         """Read rows of the draft and, where it has none of that key, of the store below. See `Store.read`."""
         known = table_of(table)
-        wanted = [selection.rows for selection in selections(known, period, on, match)]
+        wanted = meeting(known, period, on, match).values()
         below = self._store.read(table, period, on=on, **match)
         own = self.written(table)
         rows = pl.concat([below.join(own, on=known.key, how="anti"), own.filter(*wanted)])

@@ -383,6 +383,30 @@ def test_any_text_comes_back_as_it_was_and_is_found_by_itself(
     assert store.write("readings", batch) == 0
 
 
+NUMBER = st.sampled_from([None, float("nan"), float("inf"), -float("inf"), -0.0, 0.0, 1.5])
+SLOT = st.fixed_dictionaries(
+    {
+        "kwh": NUMBER,
+        "kgce": NUMBER,
+        "role": st.none() | TEXT,
+        "unit": st.none() | TEXT,
+        "end": st.none() | st.just(NOON),
+    }
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(slots=st.lists(SLOT, min_size=1, max_size=6), others=st.sampled_from(["null", "filled"]))
+def test_any_mixture_of_nulls_odd_numbers_and_texts_comes_back(
+    opener: Opener, slots: list[dict[str, object]], others: str
+) -> None:
+    store = opener(f"slots-{next(EXAMPLE)}")
+    nothing = {name: None for name in ENERGY.schema if others == "null" and name not in ENERGY.key}
+    batch = rows(ENERGY, *({**nothing, **slot, "start": NOON + n * QUARTER} for n, slot in enumerate(slots)))
+    assert [store.write("energy", batch), store.write("energy", batch)] == [batch.height, 0]
+    assert repr(store.read("energy").rows()) == repr(batch.rows())
+
+
 def test_any_other_column_makes_another_row_where_the_table_names_none(store: Store) -> None:
     assert store.write("energy", rows(ENERGY, {"factor_version": "1"})) == 1
     assert store.write("energy", rows(ENERGY, {"factor_version": "2"})) == 1

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from ingest.errors import RowsRefused, StoreError, StoreUnavailable
-from ingest.schema import ENERGY, QUARANTINE, READINGS
+from ingest.model import Period
+from ingest.schema import CORRECTIONS, ENERGY, QUARANTINE, READINGS
 from ingest.settings import Settings
 from ingest.store.connect import connect
 from pipelines.credentials.certificates import Authority, authority
@@ -132,6 +133,30 @@ def test_many_refusals_of_one_microsecond_lie_beside_each_other(influxd, open_st
     more = rows.with_columns(id=pl.concat_str(pl.lit("00"), pl.int_range(pl.len())))
     with pytest.raises(RowsRefused, match="more than 1000 rows of one microsecond"):
         store.write("quarantine", more)
+
+
+def corrections(count, *, month=datetime(2026, 9, 1, tzinfo=UTC), facility="f", state="pending"):
+    """Figures of one frozen month, each of another row."""
+    plain = dict.fromkeys(CORRECTIONS.schema) | {"facility": facility, "of": "energy", "figure": "kwh", "since": NOON}
+    rows = [plain | {"row": f"E-main 15m {n}", "start": month, "state": state} for n in range(count)]
+    return pl.DataFrame(rows, schema=CORRECTIONS.schema)
+
+
+def test_corrections_of_a_month_are_one_series_however_many_there_are(influxd, open_store):
+    database = influxd.database()
+    store = open_store(influxd, database)
+    assert store.write("corrections", corrections(3_000)) == 3_000
+    assert store.write("corrections", corrections(4_000, state="applied")) == 4_000
+    assert store.write("corrections", corrections(4_000, state="applied")) == 0
+    month, october = datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC)
+    store.write("corrections", corrections(1, month=october, facility="g"))
+    found = store.read("corrections", Period(month, month + SECOND / 2))
+    assert found.equals(corrections(4_000, state="applied").sort("row"))
+    assert store.read("corrections", Period(month + SECOND / 2, october)).is_empty()
+    series = influxd.ask('SHOW SERIES FROM "corrections"', db=database)["results"][0]["series"][0]["values"]
+    assert len(series) == 2
+    with pytest.raises(RowsRefused, match="`start` is no whole second in 1 of them"):
+        store.write("corrections", corrections(1, month=month + SECOND / 2))
 
 
 @pytest.mark.parametrize("password", ["wrong", ""])

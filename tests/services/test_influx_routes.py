@@ -124,6 +124,22 @@ def test_each_answer_to_a_write_is_an_error_of_its_kind(recorded, answer, kind, 
     assert refused.value.retry_after == wait
 
 
+def test_an_error_is_told_when_no_request_is_under_way_any_more(recorded):
+    many = pl.concat([one_reading().with_columns(meter=pl.lit(f"E-{n}")) for n in range(3)])
+    many = many.join(pl.DataFrame({"step": range(10_000)}), how="cross")
+    many = many.with_columns(pl.col("time") + pl.duration(seconds=pl.col("step"))).drop("step")
+    full = (503, {"Retry-After": "7"}, refusal("unavailable", "busy"))
+    store, server = recorded(NONE, full, full)
+    with pytest.raises(StoreUnavailable, match="busy") as refused:
+        store.write("readings", many)
+    assert refused.value.retry_after == 7.0
+    assert len(server.requests) == 3  # the look-up and two parts, which were both under way
+    # nothing is assumed of what was sent: the rows come again, and are looked up where they may be known
+    server.answers[:] = [(204, {}, b"")] * 3
+    assert store.write("readings", many) == 30_000
+    assert [url.path for url, _, _ in server.requests[3:]] == ["/api/v2/write"] * 3
+
+
 def test_what_is_wrong_with_a_query_is_told_once_with_the_wait_the_server_wants(recorded):
     store, _ = recorded((429, {"Retry-After": "7"}, refusal("too many requests", "slow")))
     with pytest.raises(StoreUnavailable, match=r"^influxdb http://127\.0\.0\.1:\d+/peakwatch: 429 slow$") as refused:

@@ -7,6 +7,7 @@ InfluxDB names a point by tags and time and merges the fields of a point that is
 changed, or that has null now where it had a value, has its old point deleted first; all others are written over.
 """
 
+from collections import deque
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
@@ -36,7 +37,8 @@ from ingest.store.influx.query import (
 from ingest.store.rows import FINE, accepted, chosen, matched, replacing, table_of
 
 _LINES = 10_000  # in one request
-_NEWEST = "newest"
+_REQUESTS = 2  # under way at once: the server reads the lines of one while it stores those of the other
+_METER, _NEWEST = ["facility", "meter"], "newest"
 _NOTHING = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -66,12 +68,14 @@ class Influx:
         holdable(layout, batch)
         batch = batch.with_columns(layout.shard())
         with self._writing:
-            stored = self._stored(layout, batch)
+            spans = _spans(layout, batch)
+            stored = self._stored(layout, batch, spans)
             fresh = _fresh(layout, batch, stored)
             placed = _placed(layout, fresh, stored)
-            self._delete(layout, _replaced(layout, placed, stored))
+            if not stored.is_empty():
+                self._delete(layout, _replaced(layout, placed, stored))
             self._send(layout, placed)
-            self._remember(layout, batch)
+            self._remember(spans)
         return fresh.height
 
     def read(
@@ -122,7 +126,7 @@ class Influx:
         found = frame(answer, layout.series, fields, source=str(self._connection.target))
         return restored(layout, found.select(NS, SPECIAL, *_columns(layout, found)))
 
-    def _stored(self, layout: Layout, batch: pl.DataFrame) -> pl.DataFrame:
+    def _stored(self, layout: Layout, batch: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
         """
         Read what may stand under the keys of a batch, or in the places of its rows.
 
@@ -130,65 +134,83 @@ class Influx:
             The table's columns, the shard where there is one, `NS` and `SPECIAL`.
         """
         table = layout.table
-        if layout.hashes is not None:
-            return self._points(layout, table.schema, matching(layout, {SHARD: batch[SHARD].unique()}))
-        wanted = self._within_reach(layout, batch) if table is READINGS else batch
         names = [name for name in layout.tags if name in table.key]
+        if layout.hashes is not None:
+            texts = {name: batch[name].unique() for name in (*names, SHARD)}
+            return self._points(layout, table.schema, matching(layout, texts))
+        wanted = self._within_reach(layout, batch, spans) if table is READINGS else batch
         found = [batch.clear().with_columns(pl.lit(None, pl.Int64).alias(NS), pl.lit(None, pl.String).alias(SPECIAL))]
         for part in _parts(layout, wanted):
-            asked = matching(layout, {name: part[name].unique() for name in names})
-            near = self._points(layout, table.schema, [*asked, *_span(layout, part)])
+            texts = {name: part[name].unique() for name in names}
+            near = self._points(layout, table.schema, [*matching(layout, texts), *_span(layout, part)])
             found.append(near.join(part, on=table.key, how="semi").select(found[0].columns))
         return pl.concat(found)
 
-    def _within_reach(self, layout: Layout, batch: pl.DataFrame) -> pl.DataFrame:
+    def _within_reach(self, layout: Layout, batch: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
         """Return the rows that are not later than the newest stored one of their meter."""
-        series = ["facility", "meter"]
-        unknown = batch.select(series).unique().join(self._reach, on=series, how="anti")
+        unknown = spans.join(self._reach, on=_METER, how="anti")
         if not unknown.is_empty():
-            asked = matching(layout, {name: unknown[name].unique() for name in series})
+            asked = matching(layout, {name: unknown[name].unique() for name in _METER})
             last = self._points(layout, (), asked, " ORDER BY time DESC LIMIT 1")
-            newest = unknown.join(last.select(*series, pl.col("time").alias(_NEWEST)), on=series, how="left")
+            newest = unknown.select(_METER).join(
+                last.select(*_METER, pl.col("time").alias(_NEWEST)), on=_METER, how="left"
+            )
             self._reach = pl.concat([self._reach, newest.with_columns(pl.col(_NEWEST).fill_null(_NOTHING))])
-        reach = batch.join(self._reach, on=series, how="inner", maintain_order="left")
+        late = spans.join(self._reach, on=_METER).filter(pl.col("first") <= pl.col(_NEWEST))
+        if late.is_empty():
+            return batch.clear()
+        reach = batch.join(late.select(*_METER, _NEWEST), on=_METER, maintain_order="left")
         return reach.filter(pl.col("time") <= pl.col(_NEWEST)).drop(_NEWEST)
 
-    def _remember(self, layout: Layout, batch: pl.DataFrame) -> None:
-        """Note how far the rows of a batch reach, once they are stored."""
-        if layout.table is READINGS:
-            series = ["facility", "meter"]
-            reached = batch.group_by(series).agg(pl.col("time").max().alias(_NEWEST))
-            known = self._reach.join(reached, on=series, how="semi")
-            newest = pl.concat([known, reached]).group_by(series).agg(pl.col(_NEWEST).max())
-            self._reach = pl.concat([self._reach.join(reached, on=series, how="anti"), newest])
+    def _remember(self, spans: pl.DataFrame) -> None:
+        """Note how far the rows of meters reach, once they are stored."""
+        known = self._reach.join(spans, on=_METER, how="semi")
+        reached = pl.concat([known, spans.select(*_METER, pl.col("last").alias(_NEWEST))])
+        others = self._reach.join(spans, on=_METER, how="anti")
+        self._reach = pl.concat([others, reached.group_by(_METER).agg(pl.col(_NEWEST).max())])
 
     def _delete(self, layout: Layout, rows: pl.DataFrame) -> None:
         gone = [(predicate(layout, tags), deletion(layout, tags, time), time) for tags, time in points(layout, rows)]
         self._connection.delete(layout.policy, gone)
 
     def _send(self, layout: Layout, placed: pl.DataFrame) -> None:
-        """Send rows: while one request is under way the lines of the next are built."""
-        with ThreadPoolExecutor(1) as sender:
-            under_way: Future[None] | None = None
+        """
+        Send rows. While requests are under way the lines of the next are built; in which order they come to the server
+        is of no matter, for no two rows have one place. An error is raised when none is under way any more.
+        """
+        with ThreadPoolExecutor(_REQUESTS) as senders:
+            under_way: deque[Future[None]] = deque()
             for part in ordered(layout, placed).iter_slices(_LINES):
                 built = lines(layout, part)
-                if under_way is not None:
-                    under_way.result()
-                under_way = sender.submit(self._connection.write, layout.policy, built)
-            if under_way is not None:
-                under_way.result()
+                if len(under_way) == _REQUESTS:
+                    under_way.popleft().result()
+                under_way.append(senders.submit(self._connection.write, layout.policy, built))
+            for request in under_way:
+                request.result()
 
 
 def _columns(layout: Layout, found: pl.DataFrame) -> list[pl.Expr]:
     """Turn times and parts of payloads back into the table's columns, as far as they were asked for."""
     schema = layout.table.schema
     whole = [pl.col(name) for name in layout.series]
-    whole.append((pl.col(NS) // PLACES).cast(TIME).alias(layout.table.time))
+    whole.append(_moment(layout, pl.col(NS)).cast(TIME).alias(layout.table.time))
     for name in layout.fields:
         if name in found.columns:
             binary = schema[name] == pl.Binary
             whole.append(joined(name) if binary else pl.col(name).cast(schema[name]))
     return whole
+
+
+def _spans(layout: Layout, batch: pl.DataFrame) -> pl.DataFrame:
+    """Return the first and the last time of each meter's readings; nothing of another table."""
+    if layout.table is not READINGS:
+        return pl.DataFrame(schema={**dict.fromkeys(_METER, pl.String), "first": TIME, "last": TIME})
+    return batch.group_by(_METER).agg(first=pl.col("time").min(), last=pl.col("time").max())
+
+
+def _moment(layout: Layout, place: pl.Expr) -> pl.Expr:
+    """Return the time of the row in a place. [us since 1970]"""
+    return place // layout.places * layout.tick
 
 
 def _parts(layout: Layout, rows: pl.DataFrame) -> list[pl.DataFrame]:
@@ -213,6 +235,8 @@ def _span(layout: Layout, rows: pl.DataFrame) -> list[str]:
 def _fresh(layout: Layout, batch: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
     """Return the rows that are new or differ from the stored one of their key, and mark these."""
     table = layout.table
+    if stored.is_empty():
+        return batch
     fresh = batch.join(stored, on=table.identity, how="anti", nulls_equal=True, maintain_order="left")
     return replacing(table, fresh.select(table.schema.names()), stored).with_columns(layout.shard())
 
@@ -229,11 +253,11 @@ def _placed(layout: Layout, fresh: pl.DataFrame, stored: pl.DataFrame) -> pl.Dat
         return fresh.with_columns(layout.place())
     moment = pl.col(table.time).dt.timestamp("us")
     held = stored.select(*table.key, pl.col(NS).alias("_held"))
-    keeps = (pl.col("_held") // PLACES == moment).fill_null(value=False)
+    keeps = (_moment(layout, pl.col("_held")) == moment).fill_null(value=False)
     rows = fresh.join(held, on=table.key, how="left", maintain_order="left").with_columns(layout.place(), _keeps=keeps)
     rows = rows.with_columns(pl.when("_keeps").then("_held").otherwise(NS).alias(NS)).sort("_keeps", descending=True)
     taken = stored.join(rows.filter("_keeps"), on=table.key, how="anti").select(*layout.series, NS)
-    for _ in range(PLACES):
+    for _ in range(layout.places):
         place = pl.struct(*layout.series, NS)
         clash = ~place.is_first_distinct() | pl.col("_taken").fill_null(value=False)
         marked = rows.join(
@@ -242,7 +266,7 @@ def _placed(layout: Layout, fresh: pl.DataFrame, stored: pl.DataFrame) -> pl.Dat
         rows = marked.drop("_taken", "_clash")
         if not marked["_clash"].any():
             return rows.drop("_held", "_keeps")
-        base, digit = pl.col(NS) // PLACES * PLACES, (pl.col(NS) + 1) % PLACES
+        base, digit = pl.col(NS) // layout.places * layout.places, (pl.col(NS) + 1) % layout.places
         rows = rows.with_columns(pl.when(marked["_clash"]).then(base + digit).otherwise(NS).alias(NS))
     raise RowsRefused(f"table {table.name}: more than {PLACES} rows of one microsecond; the rows may come again later")
 

@@ -90,7 +90,7 @@ class Connection:
     def write(self, policy: str, lines: pl.Series) -> None:
         """Send lines; by halves where they are too many for the server."""
         try:
-            self._write(policy, str(lines.str.join("\n").item()).encode())
+            self._write(policy, lines.str.join("\n").cast(pl.Binary).item())
         except _TooLarge as error:
             if len(lines) == 1:
                 raise RowsRefused(str(error)) from error

@@ -56,12 +56,19 @@ class Layout:
         tags: columns that are tags.
         policy: its retention policy; in InfluxDB 2 the second half of the bucket's name.
         hashes: of a table whose key is no tag, the column the shard comes from and the one the place comes from.
+        places: how many points of one series one moment has room for; the moment is so many nanoseconds long.
     """
 
     table: Table
     tags: tuple[str, ...]
     policy: str = "autogen"
     hashes: tuple[str, str] | None = None
+    places: int = PLACES
+
+    @property
+    def tick(self) -> int:
+        """Between two moments that the table's time can tell apart. [us]"""
+        return self.places // PLACES
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -87,6 +94,9 @@ class Layout:
         moment = pl.col(self.table.time).dt.timestamp("us") * PLACES
         if self.hashes is None:
             return moment.alias(NS)
+        if self.tick > 1:
+            # a row that is stored keeps its place, so it is of no matter that another version hashes otherwise
+            return (moment + (pl.struct(self.table.key).hash() % self.places).cast(pl.Int64)).alias(NS)
         digits = pl.col(self.hashes[1]).str.slice(2, 3).str.to_integer(base=16, strict=False)
         return (moment + digits.fill_null(0).abs() % PLACES).alias(NS)
 
@@ -113,10 +123,11 @@ LAYOUTS: dict[str, Layout] = {
         Layout(INDICATORS, ("facility", "indicator", "scope", "interval")),
         Layout(BREACH_EVENTS, _BREACH_TAGS, hashes=("breach_id", "event_id")),
         Layout(NOTICES, ("channel",), hashes=("event_id", "event_id")),
-        # several entries of one reading, several corrections of one figure: the places of the others are probed
+        # several entries of one reading: the places of the others are probed
         Layout(ENTRIES, ("facility", "meter"), hashes=("facility", "facility")),
         Layout(FREEZES, ("facility",)),
-        Layout(CORRECTIONS, ("facility", "of", "row", "figure"), hashes=("facility", "facility")),
+        # every figure of a month may be corrected, and all of them have its start for their time, a whole second
+        Layout(CORRECTIONS, ("facility", "of"), hashes=("facility", "facility"), places=1_000_000_000),
         Layout(RUNS, ("job",)),
         Layout(VERDICTS, ("facility", "rule", "indicator", "scope", "interval")),
         Layout(FACILITIES, ("facility", "division", "kind"), hashes=("facility", "facility")),

@@ -91,6 +91,7 @@ def within(layout: Layout, column: str, period: Period) -> list[str]:
     first, last = (microseconds(bound) for bound in (period.start, period.end))
     if column != layout.table.time:
         return [f"{quoted(column, NAME)} >= {first}", f"{quoted(column, NAME)} < {last}"]
+    first, last = (-(-bound // layout.tick) * layout.tick for bound in (first, last))
     return between(first, last - 1)
 
 

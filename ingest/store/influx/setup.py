@@ -6,13 +6,12 @@ What an InfluxDB has to have before PeakWatch can use it: two places for rows, a
 A second run finds everything and changes nothing. The server's two kinds are `setup_1` and `setup_2`.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
-from uuid import uuid4
 
+from ingest import secret_files
 from ingest.errors import StoreError
 
 Right = Literal["read", "write"]
@@ -96,22 +95,16 @@ class Vault:
 
     def put(self, role: Role, secret: str) -> None:
         """
-        Write a secret, as a whole; its owner alone may read it, and the group of its folder where that may read there.
+        Write a secret. See `secret_files` for who may read it.
 
         Raises:
             StoreError: the file cannot be written.
         """
         path = self.path(role)
-        draft = path.with_name(f".{uuid4().hex}")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secret)
-            # a folder of 2750 hands its group down: so a service of another user comes to its own secret
-            draft.chmod(0o600 | path.parent.stat().st_mode & 0o040)
-            draft.replace(path)
+            secret_files.write(path, secret)
         except OSError as error:
-            draft.unlink(missing_ok=True)
             raise StoreError(f"secret {path}: {error.strerror}; wanted a folder that can be written") from error
 
 

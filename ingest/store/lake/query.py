@@ -17,7 +17,7 @@ import polars as pl
 from ingest.model import Period
 from ingest.schema import Table
 from ingest.store.lake.table import DAY, VERSION, statistics, stored_schema
-from ingest.store.rows import day_of, matched, replacing
+from ingest.store.rows import day_of, meeting, replacing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +38,23 @@ def selections(
     Raises:
         StoreError: a column is not known or not of the right kind, or the wanted values are no collection of texts.
     """
-    column = matched(table, on, match)
-    chosen = [_matching(table, name, values) for name, values in match.items()]
-    return chosen if period is None else [_within(table, column, period), *chosen]
+    rows = meeting(table, period, on, match)
+    files = {name: _matching(table, name, values) for name, values in match.items()}
+    if period is not None:
+        files = {on or table.time: _within(table, on or table.time, period), **files}
+    return [Selection(name, condition, files[name]) for name, condition in rows.items()]
 
 
-def _matching(table: Table, column: str, values: Collection[str]) -> Selection:
-    rows = pl.col(column).is_in(list(values))
+def _matching(table: Table, column: str, values: Collection[str]) -> pl.Expr:
     if not values or column not in statistics(table):
-        return Selection(column, rows, pl.lit(bool(values)))
-    least, most = min(values), max(values)
-    return Selection(column, rows, _overlap(column, pl.lit(least), pl.lit(most)))
+        return pl.lit(bool(values))
+    return _overlap(column, pl.lit(min(values)), pl.lit(max(values)))
 
 
-def _within(table: Table, column: str, period: Period) -> Selection:
+def _within(table: Table, column: str, period: Period) -> pl.Expr:
     bounds = period.start, period.end - timedelta(microseconds=1)
     first, last = (pl.lit(bound.astimezone(UTC), table.schema[column]) for bound in bounds)
-    return Selection(column, pl.col(column).is_between(first, last), _overlap(column, first, last))
+    return _overlap(column, first, last)
 
 
 def _overlap(column: str, least: pl.Expr, most: pl.Expr) -> pl.Expr:
