@@ -19,6 +19,7 @@ import polars as pl
 from ingest.model import Period
 from ingest.registry import Registry
 from ingest.schema import ACTIVITY, BALANCE, ENERGY, FREEZES, INDICATORS, UNATTRIBUTED
+from ingest.screen import LONGEST_OUTPUT
 from ingest.store.base import Store
 from pipelines import periods
 from pipelines.accounting import balance, energy, registers, unattributed
@@ -32,8 +33,8 @@ from pipelines.jobs.windows import around, cut, days_of, dirty, passed, portions
 # readings reach the store after they were received; what a run may have missed for that, the next one looks at again
 OVERLAP = timedelta(hours=1)
 
-# longest period of output that may end in a window and start before it
-_LONGEST_ACTIVITY = timedelta(days=366)
+# an output may reach into a window from before it, and overlap with one that began as long before
+_BEFORE = 2 * LONGEST_OUTPUT
 
 
 def over(context: Context, period: Period, at: datetime) -> Done:
@@ -177,7 +178,7 @@ def _indicators(context: Context, registry: Registry, wanted: dict[str, list[Per
     rows = table.compute(
         _filled(context.store.read(ENERGY.name, span, facility=names, interval=["1d", "1mo"])),
         registry,
-        context.store.read(ACTIVITY.name, Period(span.start - _LONGEST_ACTIVITY, span.end), facility=names),
+        context.store.read(ACTIVITY.name, Period(span.start - _BEFORE, span.end), facility=names),
         wanted,
         factors=context.factors,
     )
