@@ -24,6 +24,7 @@ from ingest.store.base import Store
 from pipelines import periods
 from pipelines.accounting import balance, energy, registers, unattributed
 from pipelines.indicators import table
+from pipelines.indicators.peak_demand import CODE as PEAK
 from pipelines.jobs import frozen
 from pipelines.jobs.context import Context, Done
 from pipelines.jobs.draft import Draft
@@ -122,19 +123,18 @@ def _window(context: Context, registry: Registry, window: Period, at: datetime) 
     """Compute facilities of one zone over whole days of one month."""
     zone, names, store = _zone(registry), list(registry.facilities), context.store
     (month,) = periods.months(window, zone)
-    rows = sum(
-        _days(context, registry, portion, at) for portion in portions(window, zone, meters=registry.meters.height)
-    )
+    done = [_days(context, registry, portion, at) for portion in portions(window, zone, meters=registry.meters.height)]
+    rows = sum(written for written, _ in done)
     days = _filled(store.read(ENERGY.name, month, facility=names, interval=["1d"]))
     rows += _settle(store, energy.roll_up(days, "1mo", zone), month, intervals=["1mo"], facilities=names)
     wanted = {"1d": periods.days(window, zone), "1mo": [month], "12mo": _years(month, zone, at)}
-    rows += _indicators(context, registry, wanted)
+    rows += _indicators(context, registry, wanted, pl.concat(peaks for _, peaks in done))
     context.advance(1)
     return Done(rows, window)
 
 
-def _days(context: Context, registry: Registry, window: Period, at: datetime) -> int:
-    """Compute slots, hours and days, and what was attributed to none."""
+def _days(context: Context, registry: Registry, window: Period, at: datetime) -> tuple[int, pl.DataFrame]:
+    """Compute slots, hours and days, and what was attributed to none; gives the rows changed, and the days' peaks."""
     zone, names, store = _zone(registry), list(registry.facilities), context.store
     readings = around(store, registry.meters, window, at)
     steps = bridged(registers.steps(readings, registry.meters, registry.exchanges))
@@ -145,8 +145,10 @@ def _days(context: Context, registry: Registry, window: Period, at: datetime) ->
     hours = energy.roll_up(quarters, "1h", zone)
     fine = pl.concat([quarters, hours, energy.roll_up(hours, "1d", zone)])
     ledger = unattributed.ledger(steps, slots, registry.meters, periods.days(window, zone))
+    peaks = table.daily_peaks(quarters, registry, periods.days(window, zone), factors=context.factors)
     written = _settle(store, fine, window, intervals=["15m", "1h", "1d"], facilities=names)
-    return written + _booked(store, ledger, names, window) + _balance(store, quarters, registry, window)
+    written += _booked(store, ledger, names, window) + _balance(store, quarters, registry, window)
+    return written, peaks
 
 
 def _booked(store: Store, ledger: pl.DataFrame, names: list[str], window: Period) -> int:
@@ -170,8 +172,12 @@ def _years(month: Period, zone: ZoneInfo, at: datetime) -> list[Period]:
     return [year for year in periods.twelve_months_with(month, zone) if year.end <= at]
 
 
-def _indicators(context: Context, registry: Registry, wanted: dict[str, list[Period]]) -> int:
+def _indicators(
+    context: Context, registry: Registry, wanted: dict[str, list[Period]], peaks: pl.DataFrame | None = None
+) -> int:
+    """Write the indicators of periods, and the peaks of days that were computed with their slots."""
     names = list(registry.facilities)
+    fresh = INDICATORS.schema.to_frame() if peaks is None else peaks
     if not any(wanted.values()):
         return 0
     span = _span(period for group in wanted.values() for period in group)
@@ -181,8 +187,19 @@ def _indicators(context: Context, registry: Registry, wanted: dict[str, list[Per
         context.store.read(ACTIVITY.name, Period(span.start - _BEFORE, span.end), facility=names),
         wanted,
         factors=context.factors,
+        peaks=pl.concat([_peaks(context.store, names, wanted, span).join(fresh, on=INDICATORS.key, how="anti"), fresh]),
     )
-    return context.store.write(INDICATORS.name, rows)
+    return context.store.write(INDICATORS.name, pl.concat([rows, fresh]))
+
+
+def _peaks(store: Store, names: list[str], wanted: dict[str, list[Period]], years: Period) -> pl.DataFrame:
+    """Read the stored peaks of the days of the months wanted, and of the months of the years."""
+    months = wanted.get("1mo", [])
+    spans = [("1d", _span(months))] if months else []
+    return pl.concat(
+        store.read(INDICATORS.name, span, facility=names, indicator=[PEAK], interval=[interval])
+        for interval, span in [*spans, ("1mo", years)]
+    )
 
 
 def _settle(store: Store, rows: pl.DataFrame, window: Period, *, intervals: list[str], facilities: list[str]) -> int:
