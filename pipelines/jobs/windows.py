@@ -205,11 +205,11 @@ def _outputs(store: Store, registry: Registry, received: Period) -> Iterator[tup
     )
     facilities, scopes = (products[name].unique().to_list() for name in ("facility", "scope"))
     # what it reached over before, and what overlaps with that
-    first, last = fresh.select(pl.min("start"), pl.max("end") + 2 * LONGEST_OUTPUT).row(0)
+    first, last = fresh.select(pl.min("start") - _DAY, pl.max("end") + 2 * LONGEST_OUTPUT).row(0)
     known = store.read(ACTIVITY.name, Period(first - 2 * LONGEST_OUTPUT, last), facility=facilities)
     stored = store.read(
         INDICATORS.name,
-        Period(first - _DAY, last),
+        Period(first, last),
         facility=facilities,
         scope=scopes,
         indicator=[intensity.CODE],

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ingest.model import Period
 from ingest.registry import Registry
@@ -247,6 +250,32 @@ def test_a_gap_caught_up_makes_no_peak_and_late_readings_bring_it(plant: Plant, 
     compute.due(at_once, Period(local(10), local(12)), local(12))
     for interval in ("1d", "1mo", "12mo"):
         assert peaks(at_once, interval) == peaks(context, interval)
+
+
+@settings(max_examples=5)
+@given(
+    advances=st.lists(st.sampled_from([0.0, 1.0, 2.5, 7.0]), min_size=40, max_size=40),
+    batches=st.lists(st.integers(0, 2), min_size=40, max_size=40),
+)
+def test_any_arrival_order_gives_the_same_peaks(
+    plant: Plant, tmp_path_factory: pytest.TempPathFactory, advances: list[float], batches: list[int]
+) -> None:
+    """Forty quarters over a midnight that ends a month."""
+    folder = tmp_path_factory.mktemp("peaks")
+    at_once, in_turn = world(plant(MAIN), folder), world(plant(MAIN), folder)
+    start = local(31, 19)
+    rows = readings(start, list(accumulate(advances)), start).with_columns(batch=pl.Series(batches))
+    moments = [local(1, 9 + 2 * n, month=4) for n in range(4)]
+    for batch, (since, until) in enumerate(pairwise(moments)):
+        arrived = rows.filter(batch=batch).with_columns(received=(since + QUARTER).astimezone(UTC)).drop("batch")
+        for context in (at_once, in_turn):
+            context.store.write("readings", arrived)
+        compute.due(in_turn, Period(local(30) if batch == 0 else since, until), until)
+    compute.due(at_once, Period(local(30), moments[-1]), moments[-1])
+    expected, found = (one.store.read("indicators", indicator=["peak_demand"]) for one in (at_once, in_turn))
+    assert found.equals(expected)
+    best = max(advances[1:])
+    assert found.filter(status="ok", interval="1mo")["value"].max() == pytest.approx(best * 4)
 
 
 def test_the_peak_of_a_frozen_month_stays_and_twelve_months_stand_on_it(plant: Plant, tmp_path: Path) -> None:
