@@ -125,7 +125,8 @@ def peak_demand(world: World) -> pl.DataFrame:
         share of the period in slots that could be used. Not assessable where there are none in it; twelve months also
         where the facility was not metered in the first of them.
     """
-    wanted = world.wanted.select("interval", "start", "end").unique(maintain_order=True)
+    spans = ["interval", "start", "end"]
+    wanted = world.wanted.group_by(spans, maintain_order=True).agg(first_end=pl.min("part_end"))
     monthly, yearly = (wanted.filter(pl.col("interval") == name) for name in ("1mo", "12mo"))
     months = _largest(world, monthly, world.peaks.filter(pl.col("interval") == "1d"))
     stored = world.peaks.filter(pl.col("interval") == "1mo").join(months, on=_SPAN, how="anti")
@@ -133,7 +134,11 @@ def peak_demand(world: World) -> pl.DataFrame:
 
 
 def _largest(world: World, wanted: pl.DataFrame, parts: pl.DataFrame) -> pl.DataFrame:
-    """Take the largest of INDICATORS rows that lie in each period wanted, the earliest of equal ones."""
+    """
+    Take the largest of INDICATORS rows that lie in each period wanted, the earliest of equal ones.
+
+    `wanted` has interval, start, end, and first_end: the end of the first day or month in it.
+    """
     inside = parts.filter(pl.col("facility").is_in(world.facts["facility"].implode())).join(
         wanted.select("interval", first="start", last="end"), how="cross", suffix="_wanted"
     )
@@ -145,7 +150,6 @@ def _largest(world: World, wanted: pl.DataFrame, parts: pl.DataFrame) -> pl.Data
         .agg(
             pl.first("numerator", "denominator", "reason", "meters"),
             covered=(pl.col("coverage") * _LENGTH).filter(usable).sum(),
-            first_end=pl.min("end"),
         )
     )
     every = world.facts.select("facility").join(wanted, how="cross")

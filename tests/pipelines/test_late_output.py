@@ -27,7 +27,7 @@ Plant = Callable[..., Registry]
 
 ZONE = ZoneInfo("Asia/Kathmandu")
 # over the end of a month
-START, DAYS = datetime(2026, 10, 21, tzinfo=ZONE), 24
+START, DAYS = datetime(2026, 10, 21, tzinfo=ZONE), 18
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NOW = START + DAYS * DAY
 BATCHES = 3
@@ -56,7 +56,7 @@ outputs = st.lists(
         st.sampled_from([0.0, 3.0, 7.1]),
         st.integers(0, BATCHES - 1),
     ),
-    max_size=14,
+    max_size=12,
 )
 
 
@@ -88,7 +88,7 @@ def world(plant: Plant, folder: Path, *, silent: tuple[int, ...] = (5,)) -> Cont
     return Context(store, registry, FACTORS, RULES, connect(f"file:{folder}"), "peakwatch@example.org")
 
 
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(reported=outputs)
 def test_any_arrival_order_gives_the_same_indicators(
     plant: Plant, tmp_path_factory: pytest.TempPathFactory, reported: list[Output]
