@@ -1,6 +1,7 @@
 """Maximum demand (最大需量) by hand on quarters of an hour; and through the jobs, late data and frozen months."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 from ingest.model import Period
 from ingest.registry import Registry
 from ingest.schema import ACTIVITY, ENERGY, FREEZES, INDICATORS, READINGS
+from ingest.settings import Settings
+from ingest.store.connect import connect as connect_store
 from ingest.store.lake.adapter import Lake
 from pipelines import periods
 from pipelines.factors import catalogue as factors
@@ -261,6 +264,21 @@ def test_a_gap_caught_up_makes_no_peak_and_late_readings_bring_it(plant: Plant, 
     compute.due(at_once, Period(local(10), local(12)), local(12))
     for interval in ("1d", "1mo", "12mo"):
         assert peaks(at_once, interval) == peaks(context, interval)
+
+
+@pytest.mark.server
+def test_both_stores_give_the_same_peaks(plant: Plant, tmp_path: Path, influxd: Any) -> None:
+    found = []
+    influx = connect_store(influxd.url(influxd.database()), Settings(store_password=influxd.password))
+    for store in (Lake(tmp_path / "lake"), influx):
+        context = replace(world(plant(MAIN), tmp_path), store=store)
+        for part in ([0.0, 3.0, 4.0], [0.0, 3.0, 9.0, 10.0]):  # the second corrects the first and goes on
+            store.write("readings", readings(local(10), part, local(11)))
+            compute.over(context, Period(local(10), local(11)), local(12))
+        found.append(store.read("indicators", indicator=["peak_demand"]))
+        assert peaks(context, "1mo") == [(24.0, "E @ 2026-03-10T00:15+08:00")]
+    influx.close()
+    assert found[0].equals(found[1])
 
 
 @settings(max_examples=3)
