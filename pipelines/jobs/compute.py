@@ -9,9 +9,10 @@ Running it again over the same readings changes nothing; a slot that lost its en
 unattributable) is emptied, never left standing.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -176,30 +177,28 @@ def _indicators(
     context: Context, registry: Registry, wanted: dict[str, list[Period]], peaks: pl.DataFrame | None = None
 ) -> int:
     """Write the indicators of periods, and the peaks of days that were computed with their slots."""
-    names = list(registry.facilities)
+    names, store = list(registry.facilities), context.store
     fresh = INDICATORS.schema.to_frame() if peaks is None else peaks
     if not any(wanted.values()):
         return 0
     span = _span(period for group in wanted.values() for period in group)
+    known = _parts(partial(store.read, INDICATORS.name, facility=names, indicator=[PEAK]), wanted, span)
     rows = table.compute(
-        _filled(context.store.read(ENERGY.name, span, facility=names, interval=["1d", "1mo"])),
+        _filled(_parts(partial(store.read, ENERGY.name, facility=names), wanted, span)),
         registry,
-        context.store.read(ACTIVITY.name, Period(span.start - _BEFORE, span.end), facility=names),
+        store.read(ACTIVITY.name, Period(span.start - _BEFORE, span.end), facility=names),
         wanted,
         factors=context.factors,
-        peaks=pl.concat([_peaks(context.store, names, wanted, span).join(fresh, on=INDICATORS.key, how="anti"), fresh]),
+        peaks=pl.concat([known.join(fresh, on=INDICATORS.key, how="anti"), fresh]),
     )
-    return context.store.write(INDICATORS.name, pl.concat([rows, fresh]))
+    return store.write(INDICATORS.name, pl.concat([rows, fresh]))
 
 
-def _peaks(store: Store, names: list[str], wanted: dict[str, list[Period]], years: Period) -> pl.DataFrame:
-    """Read the stored peaks of the days of the months wanted, and of the months of the years."""
+def _parts(read: Callable[..., pl.DataFrame], wanted: dict[str, list[Period]], years: Period) -> pl.DataFrame:
+    """Read what periods are made of: the days of the months wanted, and the months of all years wanted."""
     months = wanted.get("1mo", [])
     spans = [("1d", _span(months))] if months else []
-    return pl.concat(
-        store.read(INDICATORS.name, span, facility=names, indicator=[PEAK], interval=[interval])
-        for interval, span in [*spans, ("1mo", years)]
-    )
+    return pl.concat(read(span, interval=[interval]) for interval, span in [*spans, ("1mo", years)])
 
 
 def _settle(store: Store, rows: pl.DataFrame, window: Period, *, intervals: list[str], facilities: list[str]) -> int:
