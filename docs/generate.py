@@ -1,5 +1,5 @@
 """
-Write the generated pages: docs/tables.md from `ingest.schema`, docs/rules.md from the rule catalogue.
+Write the generated pages: docs/tables.md from `ingest.schema`, docs/rules.md from the rule catalogue, docs/factors.md.
 
 `python docs/generate.py` writes them, `python docs/generate.py --check` only says whether they are current (exit code 1
 where one is not). Nobody edits the pages by hand.
@@ -12,6 +12,8 @@ from pathlib import Path
 import polars as pl
 
 from ingest.schema import TABLES, Column, Table
+from pipelines.factors import catalogue as factors
+from pipelines.factors.rows import CoalEquivalent, Row, SourceEquivalent
 from rules.catalogue import Catalogue, load
 from rules.model import Document, Limit, Rule, Scope
 
@@ -30,7 +32,7 @@ _TYPES = {
 
 def pages() -> dict[str, str]:
     """Return every generated page: file name to content."""
-    return {"tables.md": tables(), "rules.md": rules(load())}
+    return {"tables.md": tables(), "rules.md": rules(load()), "factors.md": valued(factors.load())}
 
 
 def tables() -> str:
@@ -134,6 +136,42 @@ def _limit(limit: Limit) -> tuple[str, ...]:
     product = f"{limit.product.en} {limit.product.zh}"
     span = _span(limit.valid_from, limit.valid_to)
     return f"`{limit.code}`", product, f"`{limit.indicator}`", limit.unit, *levels, span, limit.confidence, remarks
+
+
+def valued(known: factors.Factors) -> str:
+    """Describe every factor with the days it holds, its document, its source and how sure it is."""
+    groups = {
+        "Coal equivalent": known.coal_equivalents,
+        "Source equivalent of electricity (等价值)": known.source_equivalents,
+        "Carbon dioxide": known.emissions,
+        "Carbon dioxide of the remaining grid, market based": known.remaining,
+    }
+    header = ("carrier", "factor", "region or limits", "holds", "document", "confidence", "source", "note")
+    return _page(
+        "# Factors",
+        f"What a unit of a carrier is worth, and when; version `{known.version}`. How they are used: "
+        "[methods](methods/factors.md); what the confidence means: [rules](rules.md).",
+        *(
+            part
+            for title, rows in groups.items()
+            for part in (f"## {title}", _markdown(header, map(_factor, sorted(rows, key=_order))))
+        ),
+    )
+
+
+def _order(row: Row) -> tuple[str, str, str]:
+    return row.carrier, str(getattr(row, "region", "")), str(row.valid_from)
+
+
+def _factor(row: Row) -> tuple[str, ...]:
+    if isinstance(row, CoalEquivalent | SourceEquivalent):
+        figure, unit = row.kgce, "kgce"
+    else:
+        figure, unit = getattr(row, "kg_co2_per_unit"), "kg CO2"  # noqa: B009 - every other row has one
+    binds = ", ".join(getattr(row, "limits", ())) or getattr(row, "region", "") or "all"
+    cited = " ".join(filter(None, [row.document, row.clause]))
+    value = f"{figure:.5g} {unit}/{row.unit}"
+    return row.carrier, value, binds, _span(row.valid_from, row.valid_to), cited, row.confidence, row.source, row.note
 
 
 def _span(first: object, last: object) -> str:

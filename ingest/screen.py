@@ -24,6 +24,7 @@ from ingest.units import UNITS, ratio
 
 AHEAD = timedelta(minutes=10)
 EVER = timedelta(days=3_652_059)  # the years 1 to 9999
+LONGEST_OUTPUT = timedelta(days=366)  # output is reported by the year at most; compute looks no further back
 
 _CONVERTED = 1  # of readings.flags; the others are set where the reading is decoded
 # A payload may be stored once for each entry refused in it. Beyond this many bytes for one reason, the last row stands
@@ -118,9 +119,10 @@ def _judge_activity(activity: pl.DataFrame, registry: Registry, earliest: pl.Exp
                 Reason.WRONG_UNIT: pl.col("ratio").is_null(),
                 Reason.NOT_FINITE: ~pl.col("normal").is_finite(),
                 Reason.BAD_QUANTITY: pl.col("quantity") < 0,
-                Reason.BAD_PERIOD: pl.col("end") <= pl.col("start"),
                 Reason.FUTURE: pl.col("end") > latest,
                 Reason.PAST: pl.col("end") < earliest,
+                Reason.BAD_PERIOD: (pl.col("end") <= pl.col("start"))
+                | (pl.col("end") - pl.col("start") > LONGEST_OUTPUT),
             }
         )
     )

@@ -69,7 +69,10 @@ def test_check_tells_an_old_page(tmp_path: Path) -> None:
         return subprocess.run([sys.executable, copy, *arguments], capture_output=True, text=True, check=False)
 
     missing = run("--check")
-    assert (missing.returncode, missing.stderr) == (1, "docs: tables.md, rules.md not current; run `make docs`\n")
+    assert (missing.returncode, missing.stderr) == (
+        1,
+        "docs: tables.md, rules.md, factors.md not current; run `make docs`\n",
+    )
     assert run().returncode == 0
     assert run("--check").returncode == 0
     (tmp_path / "tables.md").write_text("old", "utf-8")

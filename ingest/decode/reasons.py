@@ -46,7 +46,7 @@ class Reason(StrEnum):
     PAST = "past", "time {} lies behind its receipt at {}; wanted at most {} s behind"
     BEFORE_VALID = "before_valid", "time {} lies before meter {} is valid; wanted {} or later"
     NOT_FINITE = "not_finite", "{} is {}; wanted a finite number"
-    BAD_PERIOD = "bad_period", "period ends at {} and starts at {}; wanted an end after the start"
+    BAD_PERIOD = "bad_period", "period ends at {} and starts at {}; wanted an end after the start, by at most 366 days"
     BAD_QUANTITY = "bad_quantity", "quantity is {}; wanted zero or more"
     STORE_REFUSED = "store_refused", "the store refuses it: {}"
 

@@ -2,7 +2,7 @@
 What a registry file may say beside its meters: virtual meters, and what a carrier is worth at this facility.
 
 Measured calorific values and a source equivalent of electricity go before the tables of the factor catalogue; green
-power is shown beside the results and never netted. Dates are the facility's own days, both included.
+power is deducted in the market-based carbon dioxide alone. Dates are the facility's own days, both included.
 """
 
 from datetime import date

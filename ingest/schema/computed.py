@@ -104,7 +104,11 @@ INDICATORS = Table(
         COVERAGE,
         text("status", "ok, or not_assessable"),
         text("reason", "why it is not assessable; empty otherwise"),
-        text("meters", "the meters it rests on, as `meter, meter / meter`"),
+        text(
+            "meters",
+            "the meters it rests on, as `meter, meter / meter`; of a peak ` @ start of its slot`, of market-based CO2 "
+            "`; less electricity deducted: certificates`",
+        ),
         text("catalogue_version", "version of the factor catalogue used"),
         text("unverified", "carriers whose factor is not verified, e.g. `water (RECALLED)`; empty where all are"),
     ),

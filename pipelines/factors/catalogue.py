@@ -25,6 +25,7 @@ from ingest.carriers import CARRIERS
 from ingest.errors import ConfigurationError, Problem
 from ingest.model import Strict
 from ingest.registry import Registry, problems_of
+from pipelines.factors.dating import closed
 from pipelines.factors.rows import (
     KJ_PER_KWH,
     CarbonEmission,
@@ -41,6 +42,7 @@ _FOLDER = files("pipelines") / "factors"
 _SUREST_FIRST: tuple[Confidence, ...] = ("V1", "V", "S", "RECALLED")
 KJ_PER_KGCE = 29307.6
 SOURCE = "kgce_source"  # coal equivalent with electricity at its source equivalent
+MARKET = "kg_co2_market"  # carbon dioxide with electricity at the factor of the remaining grid
 
 
 class _File(Strict):
@@ -49,6 +51,7 @@ class _File(Strict):
     co2_published: tuple[PublishedEmission, ...] = Field((), strict=False)
     co2_of_heat: tuple[HeatEmission, ...] = Field((), strict=False)
     co2_of_carbon: tuple[CarbonEmission, ...] = Field((), strict=False)
+    co2_remaining: tuple[PublishedEmission, ...] = Field((), strict=False)
 
     @property
     def emissions(self) -> tuple[Emission, ...]:
@@ -60,12 +63,15 @@ class Factors:
     """
     The factors, and the carriers whose factors the operator has confirmed.
 
-    The version is the newest day a factor came into force and a short hash of all files.
+    Every row says until when it holds; only the newest of its kind is open. `remaining` are those of the electricity
+    that remains in the grid without traded non-fossil power. The version is the newest day a factor came into force
+    and a short hash of all files.
     """
 
     coal_equivalents: tuple[CoalEquivalent, ...]
     source_equivalents: tuple[SourceEquivalent, ...]
     emissions: tuple[Emission, ...]
+    remaining: tuple[PublishedEmission, ...]
     version: str
     confirmed: frozenset[str] = frozenset()
     measured: pl.DataFrame = field(default_factory=lambda: Registry({}).calorific)
@@ -144,12 +150,14 @@ class Factors:
         Return the carriers with a factor that is neither verified nor confirmed, each with its weakest confidence.
 
         Args:
-            amount: the column of ENERGY in question, kgce or kg_co2; no other rests on a factor of law.
+            amount: the column of ENERGY in question, kgce or kg_co2, or SOURCE or MARKET in their place; no other rests
+                on a factor of law.
         """
         rows: dict[str, Sequence[Row]] = {
             "kgce": self.coal_equivalents,
             SOURCE: tuple(row for row in self.coal_equivalents if row.carrier != "electricity"),
             "kg_co2": self.emissions,
+            MARKET: (*(row for row in self.emissions if row.carrier != "electricity"), *self.remaining),
         }
         return {
             row.carrier: row.confidence
@@ -197,6 +205,21 @@ class Factors:
         holding = places.select(key).unique().join(table, on="limit")
         return places.join(_holding(holding, key), on=key, how="left", maintain_order="left")
 
+    def remaining_of_places(self, places: pl.DataFrame) -> pl.DataFrame:
+        """
+        Add the factor of the electricity that remains in the grid without traded non-fossil power, for a day.
+
+        Args:
+            places: at least division (GB/T 2260) and day.
+
+        Returns:
+            The rows of `places` in their order, with remaining_kg_co2 [kg CO2/kWh], null where none holds.
+        """
+        table = _frame([(row, row.region, row.kg_co2) for row in self.remaining], "remaining_kg_co2").drop("carrier")
+        key = ["division", "day"]
+        holding = places.select(key).unique().join(table, how="cross")
+        return places.join(_holding(holding, key), on=key, how="left", maintain_order="left")
+
     @cached_property
     def _coal_equivalents(self) -> pl.DataFrame:
         rows = [(row, "", row.kwh_per_unit, row.kgce) for row in self.coal_equivalents]
@@ -231,25 +254,32 @@ def load(confirmed: Collection[str] = (), *, folder: Traversable = _FOLDER) -> F
             problems += problems_of(error, file.name, model=_File)
         except ValueError as error:
             problems.append(Problem(file.name, str(error), "a readable TOML file in UTF-8"))
-    coal_equivalents = tuple(row for file in read for row in file.coal_equivalent)
-    source_equivalents = tuple(row for file in read for row in file.source_equivalent)
-    emissions = tuple(row for file in read for row in file.emissions)
-    problems += _twice(coal_equivalents, source_equivalents, emissions)
+    coal_equivalents, dates = closed((row for file in read for row in file.coal_equivalent), _kind)
+    source_equivalents, more = closed((row for file in read for row in file.source_equivalent), _kind)
+    emissions, others = closed((row for file in read for row in file.emissions), _kind)
+    remaining, rest = closed((row for file in read for row in file.co2_remaining), _kind)
+    problems += [*dates, *more, *others, *rest, *_twice(coal_equivalents, source_equivalents, emissions, remaining)]
     problems += [
         Problem("settings: confirmed", repr(f"factor:{name}"), f"factor: and one of {', '.join(CARRIERS)}")
         for name in sorted(set(confirmed) - set(CARRIERS))
     ]
     if problems or not read:
         raise ConfigurationError(problems or [Problem(str(folder), "no file", "the TOML files of the factors")])
-    newest = max(row.valid_from for row in (*coal_equivalents, *source_equivalents, *emissions))
+    newest = max(row.valid_from for row in (*coal_equivalents, *source_equivalents, *emissions, *remaining))
     version = f"{newest}-{digest.hexdigest()[:12]}"
-    return Factors(coal_equivalents, source_equivalents, emissions, version, frozenset(confirmed))
+    return Factors(coal_equivalents, source_equivalents, emissions, remaining, version, frozenset(confirmed))
+
+
+def _kind(row: Row) -> tuple[object, ...]:
+    """What rows of one list have in common of which only one can hold on a day."""
+    return row.carrier, getattr(row, "region", ""), getattr(row, "limits", ())
 
 
 def _twice(
     coal_equivalents: Collection[CoalEquivalent],
     source_equivalents: Collection[SourceEquivalent],
     emissions: Collection[Emission],
+    remaining: Collection[PublishedEmission],
 ) -> list[Problem]:
     """Find factors that begin on the same day for the same carrier and region: which one holds would be a guess."""
     names = Counter([f"coal equivalent of {row.carrier} from {row.valid_from}" for row in coal_equivalents])
@@ -257,6 +287,7 @@ def _twice(
         what = f"from {row.valid_from}"
         names.update(f"source equivalent for {limit} {what}" for limit in row.limits or [f"region {row.region!r}"])
     names.update(f"CO2 of {row.carrier} in region {row.region!r} from {row.valid_from}" for row in emissions)
+    names.update(f"CO2 of the remaining grid in region {row.region!r} from {row.valid_from}" for row in remaining)
     return [Problem(name, f"{times} rows", "one row") for name, times in names.items() if times > 1]
 
 

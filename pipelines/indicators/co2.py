@@ -3,7 +3,7 @@ Carbon dioxide of the energy a facility used: activity data x emission factor, o
 
 Purchased electricity and heat count with the factor of the grid or the default of heat; what is exported is deducted.
 Energy-consuming media and renewable generation cause no carbon dioxide on the site and count as zero. The grid factor
-is that of the place (location based); green power is an indicator of its own and never netted here.
+is that of the place (location based); green power is never netted here: `co2_market` stands beside it.
 """
 
 from dataclasses import replace
@@ -26,10 +26,14 @@ def co2(world: World) -> pl.DataFrame:
         GB/T 32150, General guideline of the greenhouse gas emissions accounting and reporting for industrial
         enterprises.
     """
+    folded = at_boundary(replace(world, energy=caused(world)), "kg_co2")
+    return rows(world, folded, indicator="co2", unit=pl.lit("t CO2"), value=pl.col("numerator") / KG_PER_T)
+
+
+def caused(world: World) -> pl.DataFrame:
+    """Return the energy with the carbon dioxide it causes on the site: media and renewable generation cause none."""
     media = pl.col("kwh").is_null() & pl.col("kgce").is_not_null()
     renewable = world.meters.filter("renewable").select("facility", "meter", free=pl.lit(value=True))
-    energy = world.energy.join(renewable, on=["facility", "meter"], how="left")
+    energy = world.energy.join(renewable, on=["facility", "meter"], how="left", maintain_order="left")
     free = media | (pl.col("free") & pl.col("quantity").is_not_null())
-    energy = energy.with_columns(kg_co2=pl.when(free).then(0.0).otherwise("kg_co2"))
-    folded = at_boundary(replace(world, energy=energy), "kg_co2")
-    return rows(world, folded, indicator="co2", unit=pl.lit("t CO2"), value=pl.col("numerator") / KG_PER_T)
+    return energy.with_columns(kg_co2=pl.when(free).then(0.0).otherwise("kg_co2")).drop("free")

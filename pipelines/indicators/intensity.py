@@ -25,6 +25,10 @@ from pipelines.indicators.parts import (
     rows,
 )
 
+CODE = "intensity"
+
+_NONE, _TWICE = "no output of {} was reported", "reported outputs of {} overlap in time"
+
 
 def intensity(world: World, basis: Basis = EQUIVALENT) -> pl.DataFrame:
     """
@@ -52,11 +56,11 @@ def intensity(world: World, basis: Basis = EQUIVALENT) -> pl.DataFrame:
     named = products.join(meters.evidence(members), on=SUBJECT, how="left").with_columns(
         meters=pl.col("meters").fill_null("none") + " / " + pl.col("scope")
     )
-    folded = fold(world, ratio(energy, _output(world, products))).join(named, on=SUBJECT)
+    folded = fold(world, ratio(energy, output(world.activity, products, world.parts))).join(named, on=SUBJECT)
     return rows(
         world,
         folded,
-        indicator=basis.code("intensity"),
+        indicator=basis.code(CODE),
         unit="kgce/" + pl.col("unit"),
         value=pl.col("numerator") / pl.col("denominator"),
         refusals=[(pl.col("denominator") <= 0, pl.format("the output of {} is {}", "scope", "denominator"))],
@@ -70,10 +74,20 @@ def _members(every: pl.DataFrame, products: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([serving, whole.select(serving.columns)])
 
 
-def _output(world: World, products: pl.DataFrame) -> pl.DataFrame:
-    """Output of each product in each part, as `amount`: amount, coverage, reason, versions, doubts."""
+def output(activity: pl.DataFrame, products: pl.DataFrame, parts: pl.DataFrame) -> pl.DataFrame:
+    """
+    Add up the output of each product in each part.
+
+    Args:
+        activity: ACTIVITY rows, all that touch the parts, and all that touch these.
+        products: facility, scope (the product), unit.
+        parts: part, part_start, part_end; those of one kind do not overlap.
+
+    Returns:
+        As `amount`: facility, scope, the part, amount [unit of the product], coverage, reason, versions, doubts.
+    """
     reported = (
-        world.activity.rename({"product": "scope", "unit": "found"})
+        activity.rename({"product": "scope", "unit": "found"})
         .join(products.rename({"unit": "wanted"}), on=SUBJECT)
         .join(RATIOS.rename({"unit": "found"}), on=["found", "wanted"])
         .filter(pl.col("end") > pl.col("start"), pl.col("quantity").is_finite())
@@ -82,7 +96,7 @@ def _output(world: World, products: pl.DataFrame) -> pl.DataFrame:
     )
     inside = pl.min_horizontal("end", "part_end") - pl.max_horizontal("start", "part_start")
     sums = (
-        _placed(reported, world.parts)
+        _placed(reported, parts)
         .group_by(*SUBJECT, *PART, maintain_order=True)
         .agg(
             amount=(pl.col("quantity") * pl.col("ratio") * (inside / (pl.col("end") - pl.col("start")))).sum(),
@@ -90,13 +104,13 @@ def _output(world: World, products: pl.DataFrame) -> pl.DataFrame:
             twice=pl.col("twice").any(),
         )
     )
-    every = products.select(SUBJECT).join(world.parts, how="cross")
+    every = products.select(SUBJECT).join(parts, how="cross")
     return every.join(sums, on=[*SUBJECT, *PART], how="left").with_columns(
         pl.col("coverage").fill_null(0.0),
         reason=pl.when(pl.col("amount").is_null())
-        .then(pl.format("no output of {} was reported", "scope"))
+        .then(pl.format(_NONE, "scope"))
         .when("twice")
-        .then(pl.format("reported outputs of {} overlap in time", "scope"))
+        .then(pl.format(_TWICE, "scope"))
         .otherwise(pl.lit("")),
         versions=pl.lit([], pl.List(pl.String)),
         doubts=pl.lit([], pl.List(pl.String)),
@@ -112,3 +126,28 @@ def _placed(reported: pl.DataFrame, parts: pl.DataFrame) -> pl.DataFrame:
         rows = reported.with_columns(position=pl.int_ranges(first, behind)).explode("position").drop_nulls("position")
         placed.append(rows.drop("position").hstack(own[rows["position"]]))
     return pl.concat(placed)
+
+
+def outdated(stored: pl.DataFrame, activity: pl.DataFrame, products: pl.DataFrame) -> pl.DataFrame:
+    """
+    Find the days whose stored intensity rests on other outputs than those reported by now.
+
+    An output that was corrected left no trace of the time it reached over before, but for the days it was counted in.
+
+    Args:
+        stored: INDICATORS rows of intensity and 1d, of products with `products`.
+        activity: ACTIVITY rows, all that touch the days of these rows, and all that touch these.
+        products: facility, scope (the product), unit.
+
+    Returns:
+        facility, start, end (of the day).
+    """
+    days = stored.select(part="interval", part_start="start", part_end="end").unique().sort("part_start")
+    now = output(activity, products, days).select(*SUBJECT, "amount", start="part_start", told="reason")
+    said = [pl.col("reason").str.contains(pl.format(text, "scope"), literal=True) for text in (_NONE, _TWICE)]
+    was = pl.when(said[0]).then(1).when(said[1]).then(2).otherwise(0)
+    is_now = pl.when(pl.col("told") == "").then(0).when(pl.col("amount").is_null()).then(1).otherwise(2)
+    # where energy is missing too, nothing of the row rests on how much was made
+    other = (pl.col("denominator") != pl.col("amount")).fill_null(value=False)
+    found = stored.join(now, on=[*SUBJECT, "start"]).filter((was != is_now) | other)
+    return found.select("facility", "start", "end").unique().sort("facility", "start")

@@ -18,9 +18,12 @@ import polars as pl
 from ingest.model import Period
 from ingest.schema import INDICATORS, TIME
 from pipelines import periods
-from pipelines.factors.catalogue import SOURCE, Factors
+from pipelines.factors.catalogue import MARKET, SOURCE, Factors
 
-_UNVALUED = {SOURCE: "no source equivalent (等价值) is known for the carrier of "}
+_UNVALUED = {
+    SOURCE: "no source equivalent (等价值) is known for the carrier of ",
+    MARKET: "no factor, of electricity none of the remaining grid, holds for the carrier of ",
+}
 
 SUBJECT = ["facility", "scope"]
 PART = ["part", "part_start", "part_end"]
@@ -50,8 +53,9 @@ class World:
     """
     What the indicators of the facilities of one zone stand on.
 
-    `energy` are ENERGY rows of 1d and 1mo, `activity` ACTIVITY rows, `wanted` is as `wanted_parts` returns it,
-    `factors` is the factor catalogue, `meters` is `Registry.tree`; the rest are the frames of the registry.
+    `energy` are ENERGY rows of 1d and 1mo, `activity` ACTIVITY rows, `peaks` INDICATORS rows of peak demand by day and
+    month, `wanted` is as `wanted_parts` returns it, `factors` is the factor catalogue, `meters` is `Registry.tree`; the
+    rest are the frames of the registry.
     """
 
     energy: pl.DataFrame
@@ -63,6 +67,7 @@ class World:
     factors: Factors
     source_equivalents: pl.DataFrame
     green_power: pl.DataFrame
+    peaks: pl.DataFrame
 
     @cached_property
     def parts(self) -> pl.DataFrame:
@@ -232,7 +237,7 @@ def fold(world: World, parts: pl.DataFrame) -> pl.DataFrame:
             },
             first_end=pl.col("part_end").first(),
         )
-        .join(_metered_since(world), on="facility")
+        .join(metered_since(world), on="facility")
         .with_columns(
             reason=pl.when((pl.col("reason") == "") & (pl.col("first_end") <= pl.col("since")))
             .then(pl.format("the facility is metered only since {}", "since_day"))
@@ -242,7 +247,7 @@ def fold(world: World, parts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _metered_since(world: World) -> pl.DataFrame:
+def metered_since(world: World) -> pl.DataFrame:
     """Facility, since (UTC) and since_day (local date) of the first valid meter."""
     meters = world.meters.group_by("facility").agg(since=pl.min("valid_from"), zone=pl.first("timezone"))
     (zone,) = meters["zone"].unique()

@@ -9,7 +9,7 @@ Running it again over the same readings changes nothing; a slot that lost its en
 unattributable) is emptied, never left standing.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -22,11 +22,13 @@ import polars as pl
 from ingest.model import Period
 from ingest.registry import Registry
 from ingest.schema import ACTIVITY, BALANCE, ENERGY, FREEZES, INDICATORS, UNATTRIBUTED
+from ingest.screen import LONGEST_OUTPUT
 from ingest.store.base import Store
 from pipelines import periods
 from pipelines.accounting import balance, energy, registers, unattributed
 from pipelines.accounting.slots import spread
 from pipelines.indicators import table
+from pipelines.indicators.peak_demand import CODE as PEAK
 from pipelines.jobs import engine, frozen
 from pipelines.jobs.context import Context, Done
 from pipelines.jobs.draft import Draft
@@ -36,8 +38,8 @@ from pipelines.jobs.windows import around, cut, days_of, dirty, passed, portions
 # readings reach the store after they were received; what a run may have missed for that, the next one looks at again
 OVERLAP = timedelta(hours=1)
 
-# longest period of output that may end in a window and start before it
-_LONGEST_ACTIVITY = timedelta(days=366)
+# an output may reach into a window from before it, and overlap with one that began as long before
+_BEFORE = 2 * LONGEST_OUTPUT
 
 
 def over(context: Context, period: Period, at: datetime) -> Done:
@@ -126,19 +128,18 @@ def _window(context: Context, registry: Registry, *, window: Period, at: datetim
     """Compute facilities of one zone over whole days of one month."""
     zone, names, store = _zone(registry), list(registry.facilities), context.store
     (month,) = periods.months(window, zone)
-    rows = sum(
-        _days(context, registry, portion, at) for portion in portions(window, zone, meters=registry.meters.height)
-    )
+    done = [_days(context, registry, portion, at) for portion in portions(window, zone, meters=registry.meters.height)]
+    rows = sum(written for written, _ in done)
     days = _filled(store.read(ENERGY.name, month, facility=names, interval=["1d"]))
     rows += _settle(store, energy.roll_up(days, "1mo", zone), month, "1mo", names)
     wanted = {"1d": periods.days(window, zone), "1mo": [month], "12mo": _years(month, zone, at)}
-    rows += _indicators(context, registry, wanted)
+    rows += _indicators(context, registry, wanted, pl.concat(peaks for _, peaks in done))
     context.advance(1)
     return Done(rows, window)
 
 
-def _days(context: Context, registry: Registry, window: Period, at: datetime) -> int:
-    """Compute slots, hours and days, and what was attributed to none."""
+def _days(context: Context, registry: Registry, window: Period, at: datetime) -> tuple[int, pl.DataFrame]:
+    """Compute slots, hours and days, and what was attributed to none; gives the rows changed, and the days' peaks."""
     zone, names, store = _zone(registry), list(registry.facilities), context.store
     readings = around(store, registry.meters, window, at)
     steps = bridged(registers.steps(readings, registry.meters, registry.exchanges))
@@ -147,7 +148,9 @@ def _days(context: Context, registry: Registry, window: Period, at: datetime) ->
     levels = _with_virtual(energy.levels(slots, registry.meters, registry.facts, factors, zone), registry, zone)
     written = sum(_settle(store, rows, window, interval, names) for interval, rows in levels.items())
     ledger = unattributed.ledger(steps, slots, registry.meters, periods.days(window, zone))
-    return written + _booked(store, ledger, names, window) + _balance(store, levels["15m"], registry, window)
+    peaks = table.daily_peaks(levels["15m"], registry, periods.days(window, zone), factors=context.factors)
+    written += _booked(store, ledger, names, window) + _balance(store, levels["15m"], registry, window)
+    return written, peaks
 
 
 def _with_virtual(levels: dict[str, pl.DataFrame], registry: Registry, zone: ZoneInfo) -> dict[str, pl.DataFrame]:
@@ -181,19 +184,32 @@ def _years(month: Period, zone: ZoneInfo, at: datetime) -> list[Period]:
     return [year for year in periods.twelve_months_with(month, zone) if year.end <= at]
 
 
-def _indicators(context: Context, registry: Registry, wanted: dict[str, list[Period]]) -> int:
-    names = list(registry.facilities)
+def _indicators(
+    context: Context, registry: Registry, wanted: dict[str, list[Period]], peaks: pl.DataFrame | None = None
+) -> int:
+    """Write the indicators of periods, and the peaks of days that were computed with their slots."""
+    names, store = list(registry.facilities), context.store
+    fresh = INDICATORS.schema.to_frame() if peaks is None else peaks
     if not any(wanted.values()):
         return 0
     span = _span(period for group in wanted.values() for period in group)
+    known = _parts(partial(store.read, INDICATORS.name, facility=names, indicator=[PEAK]), wanted, span)
     rows = table.compute(
-        _filled(context.store.read(ENERGY.name, span, facility=names, interval=["1d", "1mo"])),
+        _filled(_parts(partial(store.read, ENERGY.name, facility=names), wanted, span)),
         registry,
-        context.store.read(ACTIVITY.name, Period(span.start - _LONGEST_ACTIVITY, span.end), facility=names),
+        store.read(ACTIVITY.name, Period(span.start - _BEFORE, span.end), facility=names),
         wanted,
         factors=context.factors,
+        peaks=pl.concat([known.join(fresh, on=INDICATORS.key, how="anti"), fresh]),
     )
-    return context.store.write(INDICATORS.name, rows)
+    return store.write(INDICATORS.name, pl.concat([rows, fresh]))
+
+
+def _parts(read: Callable[..., pl.DataFrame], wanted: dict[str, list[Period]], years: Period) -> pl.DataFrame:
+    """Read what periods are made of: the days of the months wanted, and the months of all years wanted."""
+    months = wanted.get("1mo", [])
+    spans = [("1d", _span(months))] if months else []
+    return pl.concat(read(span, interval=[interval]) for interval, span in [*spans, ("1mo", years)])
 
 
 def _settle(store: Store, rows: pl.DataFrame, window: Period, interval: str, names: list[str]) -> int:

@@ -6,16 +6,18 @@ A window is a run of whole days of one zone inside one month, with the facilitie
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from ingest.model import Period
 from ingest.registry import Registry
-from ingest.schema import ACTIVITY, READINGS, TIME
+from ingest.schema import ACTIVITY, INDICATORS, READINGS
+from ingest.screen import LONGEST_OUTPUT
 from ingest.store.base import Store
 from pipelines import periods
+from pipelines.indicators import intensity
 from pipelines.jobs.neighbours import beyond
 from pipelines.jobs.neighbours import taken as only_taken
 from pipelines.periods import between
@@ -132,7 +134,7 @@ def dirty(store: Store, registry: Registry, received: Period, at: datetime) -> d
             late = own.filter(inside, pl.col("facility").is_in(facilities))
             for name, first, last in _touched(store, registry.meters, late, span, at):
                 days[name] |= days_of(Period(first, last + timedelta(microseconds=1)), zone)
-    for name, period in _outputs(store, registry, received, at):
+    for name, period in _outputs(store, registry, received):
         days[name] |= days_of(period, registry.facilities[name].zone)
     return days
 
@@ -185,19 +187,33 @@ def _touched(
     )
 
 
-def _outputs(store: Store, registry: Registry, received: Period, at: datetime) -> Iterator[tuple[str, Period]]:
+def _outputs(store: Store, registry: Registry, received: Period) -> Iterator[tuple[str, Period]]:
     """
     Give the facility and the time that each output received in a period can move.
 
-    A corrected output may be shorter than it was, so it reaches to the next one of the product, or to now.
+    That is the time it was made in; and where it was corrected, or overlaps with others, the days that are stored with
+    another output than the one known now.
     """
     names = list(registry.facilities)
     fresh = store.read(ACTIVITY.name, received, on="received", facility=names)
     if fresh.is_empty():
         return
-    product = ["facility", "product"]
-    every = store.read(ACTIVITY.name, facility=fresh["facility"].unique().to_list()).sort(*product, "start")
-    following = pl.col("start").shift(-1).over(product).fill_null(pl.lit(at.astimezone(UTC), TIME))
-    moved = every.with_columns(last=pl.max_horizontal("end", following)).join(fresh, on=ACTIVITY.key, how="semi")
-    for name, first, last in moved.select("facility", "start", "last").iter_rows():
+    for name, first, last in fresh.select("facility", "start", "end").iter_rows():
+        yield name, Period(first, last)
+    products = registry.products.rename({"product": "scope"}).join(
+        fresh.select("facility", scope="product").unique(), on=["facility", "scope"], how="semi"
+    )
+    facilities, scopes = (products[name].unique().to_list() for name in ("facility", "scope"))
+    # what it reached over before, and what overlaps with that
+    first, last = fresh.select(pl.min("start") - _DAY, pl.max("end") + 2 * LONGEST_OUTPUT).row(0)
+    known = store.read(ACTIVITY.name, Period(first - 2 * LONGEST_OUTPUT, last), facility=facilities)
+    stored = store.read(
+        INDICATORS.name,
+        Period(first, last),
+        facility=facilities,
+        scope=scopes,
+        indicator=[intensity.CODE],
+        interval=["1d"],
+    )
+    for name, first, last in intensity.outdated(stored, known, products).iter_rows():
         yield name, Period(first, last)

@@ -4,7 +4,7 @@ Where each facility stands: its main indicator over the last twelve months again
     indicators, verdicts -> one row a facility, for the table on the terminal and the page
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -19,6 +19,9 @@ from rules.lifecycle import open_breaches
 
 # what a facility is judged by first, in this order: the first one it has
 MAIN = ("pue", "intensity", "energy_per_area", "energy_consumption")
+
+# what stands beside it, over the same twelve months
+_BESIDE = ("peak_demand", "co2", "co2_market")
 
 _ROW = ["facility", "indicator", "scope", "interval", "start"]
 
@@ -91,7 +94,17 @@ def page(context: Context, rows: pl.DataFrame, months: Period, at: datetime) -> 
     titled = rows.join(names, on="facility").join(
         pl.DataFrame(titles, schema=["indicator", "title_zh", "title_en"], orient="row"), on="indicator"
     )
-    return report.page(charts, titled, open_breaches(context.store.read(BREACH_EVENTS.name)), at=at)
+    opened = open_breaches(context.store.read(BREACH_EVENTS.name))
+    return report.page(charts, titled, opened, _beside(context, rows).join(names, on="facility"), at=at)
+
+
+def _beside(context: Context, rows: pl.DataFrame) -> pl.DataFrame:
+    """Peak demand and both figures of carbon dioxide of each facility, over the months of its main indicator."""
+    if rows.is_empty():
+        return INDICATORS.schema.to_frame()
+    first, last = rows.select(first=pl.min("start"), last=pl.max("start") + timedelta(microseconds=1)).row(0)
+    found = context.store.read(INDICATORS.name, Period(first, last), interval=["12mo"], indicator=_BESIDE)
+    return found.join(rows.select("facility", "start"), on=["facility", "start"], how="semi").sort("facility")
 
 
 def _chart(context: Context, row: dict[str, Any], monthly: pl.DataFrame) -> report.Chart:

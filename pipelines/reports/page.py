@@ -63,7 +63,9 @@ class Drawn(NamedTuple):
     svg: Markup
 
 
-def page(charts: Sequence[Chart], table: pl.DataFrame, breaches: pl.DataFrame, *, at: datetime) -> str:
+def page(
+    charts: Sequence[Chart], table: pl.DataFrame, breaches: pl.DataFrame, further: pl.DataFrame, *, at: datetime
+) -> str:
     """
     Write the page.
 
@@ -73,6 +75,8 @@ def page(charts: Sequence[Chart], table: pl.DataFrame, breaches: pl.DataFrame, *
             indicator), value, limit (null where none), unit, coverage [0..1], verdict (pass | breach | not_assessable |
             none).
         breaches: BREACH_EVENTS rows, the events that opened what is open.
+        further: INDICATORS rows of peak demand and carbon dioxide by place and by market, one period a facility, with
+            name_zh and name_en of the facility.
         at: the moment the page was made; aware.
 
     Raises:
@@ -82,6 +86,7 @@ def page(charts: Sequence[Chart], table: pl.DataFrame, breaches: pl.DataFrame, *
         charts=[Drawn(chart.title, figures.unit(chart.unit), Markup(_svg(chart))) for chart in charts],  # noqa: S704
         facilities=list(_facilities(table)),
         breaches=list(_open(breaches, table)),
+        further=list(_further(further)),
         at=at.isoformat(sep=" ", timespec="minutes"),
     )
 
@@ -91,6 +96,16 @@ def _facilities(table: pl.DataFrame) -> Iterator[dict[str, Any]]:
         value, limit = _written(row["value"], row["limit"], row["unit"])
         coverage = "" if row["coverage"] is None else figures.percent_at_least(row["coverage"])
         yield {**row, "value": value, "limit": limit, "coverage": coverage}
+
+
+def _further(rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    """For each facility its names, and under the code of each indicator its figure and what it rests on, or why not."""
+    for facility in rows.partition_by("facility", maintain_order=True):
+        told: dict[str, Any] = {}
+        for row in facility.iter_rows(named=True):
+            value, _ = _written(row["value"], None, row["unit"])
+            told[row["indicator"]] = {"value": value, "note": row["meters"] if value else row["reason"]}
+        yield {"name_zh": row["name_zh"], "name_en": row["name_en"], **told}
 
 
 def _written(value: float | None, limit: float | None, unit: str) -> tuple[str, str]:

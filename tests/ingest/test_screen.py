@@ -133,7 +133,18 @@ def test_a_bad_reading_is_refused_with_its_sentence(entry, reason, sentence):
         (
             output(end="2026-11-19T00:00:00+08:00"),
             "bad_period",
-            "period ends at 2026-11-18T16:00:00Z and starts at 2026-11-18T16:00:00Z; wanted an end after the start",
+            (
+                "period ends at 2026-11-18T16:00:00Z and starts at 2026-11-18T16:00:00Z; "
+                "wanted an end after the start, by at most 366 days"
+            ),
+        ),
+        (
+            output(start="2025-11-18T00:00:00+08:00"),
+            "bad_period",
+            (
+                "period ends at 2026-11-19T16:00:00Z and starts at 2025-11-17T16:00:00Z; "
+                "wanted an end after the start, by at most 366 days"
+            ),
         ),
         (
             output(end="2036-11-19T00:00:00+08:00"),

@@ -191,3 +191,42 @@ def test_two_factors_from_one_day_are_refused(tmp_path: Path) -> None:
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no file"):
         factors.load(folder=tmp_path)
+
+
+def test_every_factor_says_until_when_it_holds() -> None:
+    """On no day do two rows of a kind hold: each but the newest ends the day before the next begins."""
+    grid = [row for row in FACTORS.emissions if (row.carrier, row.region) == ("electricity", "44")]
+    assert [(row.valid_from, row.valid_to) for row in grid] == [
+        (date(2024, 12, 26), date(2025, 12, 30)),
+        (date(2025, 12, 31), None),
+    ]
+    water = [row for row in FACTORS.coal_equivalents if row.carrier == "water"]
+    assert [row.valid_to for row in water] == [date(2021, 3, 31), None]
+
+
+def test_a_factor_that_reaches_into_the_time_of_the_next_is_refused(tmp_path: Path) -> None:
+    row = (
+        '[[co2_remaining]]\ncarrier = "electricity"\nunit = "kWh"\nkg_co2 = 0.5\nvalid_from = {}\n{}'
+        'document = "d"\nsource = "s"\nconfidence = "V"\n'
+    )
+    next_one = row.format("2025-01-01", "")
+    (tmp_path / "a.toml").write_text(row.format("2024-01-01", "valid_to = 2024-12-30\n") + next_one, "utf-8")
+    assert [found.valid_to for found in factors.load(folder=tmp_path).remaining] == [date(2024, 12, 30), None]
+    (tmp_path / "a.toml").write_text(row.format("2024-01-01", "valid_to = 2025-01-01\n") + next_one, "utf-8")
+    with pytest.raises(ConfigurationError, match=r"2024-01-01: valid_to: found 2025-01-01; wanted a day before 2025"):
+        factors.load(folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("day", "kg_co2"),
+    [
+        (date(2024, 4, 11), None),
+        (date(2024, 4, 12), 0.5942),
+        (date(2024, 12, 26), 0.5856),
+        (date(2025, 12, 30), 0.5856),
+        (date(2025, 12, 31), 0.6096),
+    ],
+)
+def test_the_remaining_grid_has_one_factor_for_the_country(day: date, kg_co2: float | None) -> None:
+    places = pl.DataFrame({"division": ["440781", "110000"], "day": day})
+    assert FACTORS.remaining_of_places(places)["remaining_kg_co2"].to_list() == [kg_co2] * 2

@@ -1,6 +1,7 @@
 """Indicators worked by hand on energy rows of days and months."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
@@ -67,6 +68,7 @@ def computed(
         pl.DataFrame(activity, schema=ACTIVITY.schema),
         wanted or {"1d": [DAY]},
         factors=FACTORS,
+        peaks=INDICATORS.schema.to_frame(),
     )
     assert rows.schema == INDICATORS.schema
     assert rows.select(INDICATORS.key).is_unique().all()
@@ -318,7 +320,8 @@ class TestCoverage:
         for indicator in ("coverage", "energy_consumption"):
             found = one(rows, indicator, interval="12mo")
             assert found["reason"] == "the facility is metered only since 2026-03-01"
-        rows = rows.filter(~pl.col("indicator").str.ends_with("_source_electricity"))
+        # no source equivalent and no day of peak demand is known
+        rows = rows.filter(~pl.col("indicator").str.contains("_source_electricity|peak_demand"))
         assert rows.filter(pl.col("interval") == "1mo")["status"].unique().to_list() == ["ok"]
 
     def test_before_any_meter_was_valid(self, plant: Plant) -> None:
@@ -583,6 +586,116 @@ class TestGreenPower:
         assert rows.filter(pl.col("indicator") == "green_power").is_empty()
 
 
+class TestMarketBased:
+    """Factor of the remaining grid: 0.5856 kg CO2/kWh of 2025-12-30 and before, 0.6096 since."""
+
+    GAS: ClassVar = {"id": "G", "carrier": "natural_gas", "unit": "m3"}
+
+    def bought(self, kwh: float, first: date, last: date, certificate: str = "GEC-1") -> dict[str, Any]:
+        return {"kwh": kwh, "from": first, "to": last, "certificate": certificate, "source": "invented"}
+
+    def of_march(self, kwh: float, certificate: str = "GEC-1") -> dict[str, Any]:
+        return self.bought(kwh, date(2026, 3, 1), date(2026, 3, 31), certificate)
+
+    def test_both_figures_stand_beside_each_other(self, plant: Plant) -> None:
+        march = month(3)
+        registry = plant({"id": "E"}, self.GAS, {"id": "X", "role": "export"}, green_power=[self.of_march(31_000.0)])
+        energy = [row("E", 100_000.0, march), row("X", 9_000.0, march)]
+        energy.append(row("G", 5000.0, march, quantity=500.0, kgce=665.0, kg_co2=1081.0))
+        rows = computed(registry, *energy, month=[march])
+        # 91,000 kWh bought, 31,000 of them green: 60,000 x 0.6096 + 1081
+        found = one(rows, "co2_market")
+        assert (found["numerator"], found["denominator"]) == (pytest.approx(37_657.0), None)
+        assert (found["value"], found["unit"]) == (pytest.approx(37.657), "t CO2")
+        assert found["meters"] == "E, G - X; less 31000.0 kWh: GEC-1"
+        assert found["catalogue_version"] == "v1, v1+remaining=0.6096kgCO2/kWh"
+        assert (found["unverified"], found["coverage"]) == ("", 1.0)
+        # 91,000 x 0.4419 + 1081
+        assert one(rows, "co2")["numerator"] == pytest.approx(41_293.9)
+
+    def test_without_green_power_all_of_it_is_of_the_remaining_grid(self, plant: Plant) -> None:
+        found = one(computed(plant({"id": "E"}), row("E", 1000.0)), "co2_market")
+        assert (found["numerator"], found["meters"]) == (pytest.approx(609.6), "E")
+
+    def test_more_certificates_than_was_bought_make_it_zero_and_are_not_carried_over(self, plant: Plant) -> None:
+        march, april = month(3), month(4)
+        registry = plant({"id": "E"}, self.GAS, green_power=[self.of_march(31_000.0)])
+        gas = {"quantity": 500.0, "kgce": 665.0, "kg_co2": 1081.0}
+        energy = [row("E", 20_000.0, march), row("G", 1.0, march, **gas), row("E", 10_000.0, april)]
+        energy.append(row("G", 1.0, april, **gas))
+        rows = computed(registry, *energy, month=[march, april])
+        found = one(rows, "co2_market", start=march.start)
+        assert (found["numerator"], found["meters"]) == (pytest.approx(1081.0), "E, G; less 20000.0 kWh: GEC-1")
+        assert one(rows, "co2_market", start=april.start)["numerator"] == pytest.approx(6096 + 1081)
+        assert one(rows, "green_power", start=march.start)["value"] == pytest.approx(31_000)
+
+    def test_twelve_months_are_the_sum_of_their_months(self, plant: Plant) -> None:
+        year, months = periods.twelve_months(month(12), ZONE), [month(number) for number in range(1, 13)]
+        # 36,500 kWh of the year are 100 a day; in February, with 2,000 bought, 2,800 are split to it
+        registry = plant({"id": "E"}, green_power=[self.bought(36_500.0, date(2026, 1, 1), date(2026, 12, 31))])
+        energy = [row("E", 2_000.0 if own == months[1] else 10_000.0, own) for own in months]
+        rows = computed(registry, *energy, month=months, year=[year])
+        found = one(rows, "co2_market", interval="12mo")
+        # 112,000 bought less 36,500 - 800
+        assert found["numerator"] == pytest.approx((112_000 - 35_700) * 0.6096)
+        assert found["meters"] == "E; less 35700.0 kWh: GEC-1"
+        parts = rows.filter(pl.col("indicator") == "co2_market", pl.col("interval") == "1mo")
+        assert parts["numerator"].sum() == pytest.approx(found["numerator"])
+
+    def test_what_overlaps_in_time_adds_up(self, plant: Plant) -> None:
+        both = [self.of_march(3_100.0), self.bought(50.0, date(2026, 3, 1), date(2026, 3, 1), "GEC-2")]
+        found = one(computed(plant({"id": "E"}, green_power=both), row("E", 1000.0)), "co2_market")
+        # of the day: 3,100 / 31 and 50
+        assert found["numerator"] == pytest.approx(850 * 0.6096)
+        assert found["meters"] == "E; less 150.0 kWh: GEC-1, GEC-2"
+
+    def test_own_sun_is_zero_and_green_power_is_deducted_from_what_was_bought_alone(self, plant: Plant) -> None:
+        registry = plant(
+            {"id": "E"},
+            {"id": "PV", "role": "generation", "renewable": True},
+            green_power=[self.of_march(31_000.0)],
+        )
+        found = one(computed(registry, row("E", 600.0), row("PV", 5_000.0)), "co2_market")
+        # 1,000 kWh of the day against 600 bought
+        assert (found["numerator"], found["meters"]) == (0.0, "E, PV; less 600.0 kWh: GEC-1")
+
+    def test_a_net_export_has_nothing_to_deduct_from(self, plant: Plant) -> None:
+        registry = plant({"id": "E"}, {"id": "X", "role": "export"}, green_power=[self.of_march(31_000.0)])
+        rows = computed(registry, row("E", 100.0), row("X", 300.0))
+        assert one(rows, "co2_market")["numerator"] == pytest.approx(-200 * 0.6096)
+        assert one(rows, "co2")["numerator"] == pytest.approx(-200 * 0.4419)
+
+    def test_a_month_in_which_the_factor_changes_has_the_mean_of_its_days(self, plant: Plant) -> None:
+        december = month(12, 2025)
+        found = one(computed(plant({"id": "E"}), row("E", 31_000.0, december), month=[december]), "co2_market")
+        assert found["numerator"] == pytest.approx(30_000 * 0.5856 + 1_000 * 0.6096)
+        assert found["catalogue_version"] == "v1+remaining=0.5856/0.6096kgCO2/kWh"
+
+    def test_before_the_first_factor_it_is_not_assessable(self, plant: Plant) -> None:
+        april = month(4, 2024)
+        registry = plant({"id": "E"}, green_power=[self.bought(1.0, date(2024, 4, 1), date(2024, 4, 30))])
+        found = one(computed(registry, row("E", 1.0, april), month=[april]), "co2_market")
+        assert found["reason"] == "no factor, of electricity none of the remaining grid, holds for the carrier of E"
+
+    def test_a_meter_without_energy_is_named(self, plant: Plant) -> None:
+        registry = plant({"id": "E"}, self.GAS, green_power=[self.of_march(31_000.0)])
+        assert one(computed(registry, row("E", 1.0)), "co2_market")["reason"] == "no energy from G"
+        gas = row("G", 1.0, quantity=500.0, kgce=665.0, kg_co2=1081.0)
+        assert one(computed(registry, gas), "co2_market")["reason"] == "no energy from E"
+
+    def test_a_facility_that_buys_no_electricity(self, plant: Plant) -> None:
+        registry = plant(self.GAS, green_power=[self.of_march(31_000.0)])
+        found = one(computed(registry, row("G", 1.0, quantity=500.0, kgce=665.0, kg_co2=1081.0)), "co2_market")
+        assert (found["numerator"], found["meters"]) == (1081.0, "G")
+
+    def test_an_unverified_factor_is_named(self) -> None:
+        weak = [own.model_copy(update={"confidence": "RECALLED"}) for own in FACTORS.remaining]
+        doubted = replace(FACTORS, remaining=tuple(weak))
+        assert doubted.unverified("kg_co2_market")["electricity"] == "RECALLED"
+        assert "electricity" not in FACTORS.unverified("kg_co2_market")
+        assert "coke" in FACTORS.unverified("kg_co2_market")
+
+
 def test_topmost_climbs_over_meters_in_between(plant: Plant) -> None:
     registry = plant(
         {"id": "A", "role": "it"},
@@ -601,12 +714,14 @@ def test_every_indicator_has_its_code_and_both_titles() -> None:
         "coverage",
         "energy_consumption",
         "co2",
+        "co2_market",
         "energy_per_area",
         "energy_per_person",
         "intensity_source_electricity",
         "energy_consumption_source_electricity",
         "energy_per_area_source_electricity",
         "energy_per_person_source_electricity",
+        "peak_demand",
         "green_power",
     ]
     assert all(
@@ -621,7 +736,8 @@ def test_computed_twice_is_the_same(centre: Registry) -> None:
 
 
 def test_no_period_is_no_row(centre: Registry) -> None:
-    assert table.compute(ENERGY.schema.to_frame(), centre, ACTIVITY.schema.to_frame(), {}, factors=FACTORS).is_empty()
+    nothing = [known.schema.to_frame() for known in (ENERGY, ACTIVITY, INDICATORS)]
+    assert table.compute(nothing[0], centre, nothing[1], {}, factors=FACTORS, peaks=nothing[2]).is_empty()
 
 
 class TestUnverified:

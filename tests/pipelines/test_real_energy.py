@@ -67,8 +67,9 @@ def test_steel_works_add_up_to_the_known_months_and_the_largest_day(plant: Plant
     found = {month: f"{kwh:.2f}" for month, kwh in months.select("label", "kwh").iter_rows()}
     assert found == known("steel-dev-monthly-kwh")
     assert rows["1mo"]["coverage"].to_list() == pytest.approx([1.0] * 6)
-    assert rows["15m"].height == 17_376
-    assert rows["1d"].height == 181
+    order = known("steel-dev-row-order")
+    assert (rows["15m"].height, rows["1d"].height) == (order["rows"], order["blocks"])
+    assert rows["15m"].height == order["blocks"] * order["rows_per_block"]
 
     largest = known("steel-dev-max-day")
     day = by_local(rows["1d"], zone, "%d-%m-%Y").sort("kwh").row(-1, named=True)

@@ -12,7 +12,7 @@ import pytest
 
 from ingest.errors import ConfigurationError
 from ingest.model import Text
-from ingest.schema import BREACH_EVENTS
+from ingest.schema import BREACH_EVENTS, INDICATORS
 from pipelines.reports.page import Chart, page
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -111,11 +111,14 @@ def made(
     charts: list[Chart] | None = None,
     table: list[dict[str, Any]] | None = None,
     breaches: list[dict[str, Any]] | None = None,
+    further: list[dict[str, Any]] | None = None,
 ) -> str:
+    names = {"name_zh": pl.String(), "name_en": pl.String()}
     return page(
         charts or [],
         pl.DataFrame(table or [], schema=TABLE, orient="row"),
         pl.DataFrame(breaches or [], schema=BREACH_EVENTS.schema, orient="row"),
+        pl.DataFrame(further or [], schema={**INDICATORS.schema, **names}, orient="row"),
         at=AT,
     )
 
@@ -159,6 +162,25 @@ def test_a_breach_of_a_facility_outside_the_table_is_still_shown() -> None:
 
 def test_nothing_open_is_said() -> None:
     assert "No breach and no early warning is open." in Page(made(table=[row()])).text
+
+
+def test_peak_demand_and_both_figures_of_carbon_dioxide_stand_beside_each_other() -> None:
+    names = {"facility": "a", "name_zh": "甲", "name_en": "A", "reason": ""}
+    figures = [
+        ("peak_demand", 1234.5, "kW", "E @ 2026-03-18T10:15+08:00"),
+        ("co2", 41.2939, "t CO2", "E"),
+        ("co2_market", 37.657, "t CO2", "E; less 31000.0 kWh: GEC-1"),
+    ]
+    rows = [
+        names | {"indicator": code, "value": value, "unit": unit, "meters": meters}
+        for code, value, unit, meters in figures
+    ]
+    shown = Page(made(further=[dict.fromkeys(INDICATORS.schema.names()) | one for one in rows])).text
+    told = "1,234 kW E @ 2026-03-18T10:15+08:00 41.29 t CO2 E 37.66 t CO2 E; less 31000.0 kWh: GEC-1"
+    assert f"甲 A {told}" in shown
+    rows[0] |= {"value": None, "reason": "no mean over 15 minutes is known of E (every 60 min)"}
+    shown = Page(made(further=[dict.fromkeys(INDICATORS.schema.names()) | one for one in rows])).text
+    assert "– no mean over 15 minutes is known of E (every 60 min) 41.29 t CO2" in shown
 
 
 def test_months_above_the_limit_are_red_and_twelve_months_too() -> None:
