@@ -31,7 +31,7 @@ pytestmark = pytest.mark.server
 SAMPLES = Path(__file__).parents[2] / "deploy" / "registry"
 NOW = datetime(2026, 11, 20, 8, tzinfo=UTC)
 TURN = timedelta(minutes=15)
-BEFORE = timedelta(days=42)
+BEFORE = timedelta(days=14)
 OWNED = ("copper-sample", "dc-sample")
 
 
@@ -63,7 +63,7 @@ def registry(tmp_path: Path) -> Path:
     (tmp_path / "registry").mkdir()
     for name in OWNED:
         text = (
-            (SAMPLES / f"{name}.toml").read_text("utf-8").replace("valid_from = 2025-10-01", "valid_from = 2026-10-08")
+            (SAMPLES / f"{name}.toml").read_text("utf-8").replace("valid_from = 2025-10-01", "valid_from = 2026-11-07")
         )
         (tmp_path / "registry" / f"{name}.toml").write_text(text, "utf-8")
     return tmp_path / "registry"
@@ -71,7 +71,7 @@ def registry(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def context(settings: Settings, registry: Path) -> Iterator[Context]:
-    """The world of the jobs, which have run until six weeks ago: no year of nothing has to be computed."""
+    """The world of the jobs, which have run until two weeks ago: no year of nothing has to be computed."""
     known = {
         "at": NOW - BEFORE,
         "since": NOW - 2 * BEFORE,
@@ -121,7 +121,7 @@ def test_every_table_that_has_facilities_is_copied_one_way() -> None:
 def test_each_facility_has_its_own_rows_and_a_turn_without_news_writes_next_to_nothing(
     settings: Settings, context: Context
 ) -> None:
-    received(context, NOW, day=NOW - timedelta(days=40), value=1000.0)
+    received(context, NOW, day=NOW - timedelta(days=11), value=1000.0)
     received(context, NOW, day=NOW - timedelta(days=1), value=2000.0)
     first = turn(context, settings, NOW + TURN)
     assert first.keys() == {f"copy-{name}" for name in OWNED}
@@ -134,8 +134,8 @@ def test_each_facility_has_its_own_rows_and_a_turn_without_news_writes_next_to_n
 def test_late_readings_and_what_follows_from_them_come_over(settings: Settings, context: Context) -> None:
     received(context, NOW, day=NOW - timedelta(days=1), value=2000.0)
     turn(context, settings, NOW + TURN)
-    # twelve days late, and what was there is corrected
-    received(context, NOW + 2 * TURN, day=NOW - timedelta(days=12), value=500.0)
+    # eleven days late, and what was there is corrected
+    received(context, NOW + 2 * TURN, day=NOW - timedelta(days=11), value=500.0)
     received(context, NOW + 2 * TURN, day=NOW - timedelta(days=1), value=2100.0)
     turn(context, settings, NOW + 3 * TURN)
     assert [differing(context, settings, name) for name in OWNED] == [[], []]
@@ -174,17 +174,23 @@ def test_what_compute_did_not_look_at_yet_comes_with_its_next_good_run(settings:
 
 
 def test_a_month_that_was_corrected_comes_over(settings: Settings, context: Context) -> None:
-    received(context, NOW, day=NOW - timedelta(days=40), value=1000.0)
+    received(context, NOW, day=NOW - timedelta(days=10), value=1000.0)
     turn(context, settings, NOW + TURN)
-    start = datetime(2026, 9, 30, 16, tzinfo=UTC)
-    row = {"facility": "dc-sample", "of": "energy", "row": "r", "figure": "kwh", "since": NOW, "start": start}
-    row |= {"state": "applied", "at": NOW + 2 * TURN, "by": "Li", "why": "w", "unit": "kWh", "new": 1.0}
-    schema = TABLES["corrections"].schema
-    context.store.write("corrections", pl.DataFrame([row], schema=schema))
+    first, second, third = (NOW + timedelta(hours=hours) for hours in (3, 4, 6))
+    for job in copies(settings, context):
+        run(job, context, first)
+    row = {"facility": "dc-sample", "of": "energy", "row": "r", "figure": "kwh", "since": NOW}
+    row |= {"start": datetime(2026, 10, 31, 16, tzinfo=UTC), "state": "applied", "at": second, "by": "Li", "why": "w"}
     energy = context.store.read("energy", facility=["dc-sample"], interval=["15m"]).drop_nulls("kwh").head(1)
     context.store.write("energy", energy.with_columns(kwh=pl.lit(77.0)))
     for job in copies(settings, context):
-        run(job, context, NOW + 3 * TURN)
+        run(job, context, second)
+    assert differing(context, settings, "dc-sample") == ["energy"]
+    context.store.write(
+        "corrections", pl.DataFrame([row | {"unit": "kWh", "new": 1.0}], schema=TABLES["corrections"].schema)
+    )
+    for job in copies(settings, context):
+        run(job, context, third)
     assert differing(context, settings, "dc-sample") == []
 
 
