@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     store_token: SecretStr | None = None
     store_password: SecretStr | None = None
     store_ca: Path | None = None
+    # of the jobs alone: the folder `facilities` of the secrets of `store init --facility`; what is in it is kept filled
+    facility_secrets: Path | None = None
     # of `peakwatch store init` alone
     store_admin_user: str = ""
     store_admin_token: SecretStr | None = None

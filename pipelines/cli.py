@@ -32,13 +32,14 @@ from ingest.decode.topics import filters
 from ingest.errors import ConfigurationError, PeakWatchError, Problem
 from ingest.model import Period
 from ingest.settings import Settings
+from ingest.store import own as own_stores
 from ingest.store.connect import check as check_store
 from ingest.store.connect import connect as connect_store
 from ingest.store.connect import opened as open_store
 from pipelines import demo as demonstration
 from pipelines.collecting import collector as collector_of
 from pipelines.commands import backups, credentials, entering, freezing, grafana, logs, quarantine, show, stores, typed
-from pipelines.commands.world import catalogues, mailer, secret, world
+from pipelines.commands.world import catalogues, copies, mailer, secret, world
 from pipelines.factors import catalogue as factor_catalogue
 from pipelines.jobs import announce as announcing
 from pipelines.jobs import compute as computing
@@ -121,10 +122,21 @@ def _real_broker(settings: Settings) -> Broker:
 
 
 def collecting(settings: Settings, context: Context, *, group: str, metrics: str) -> None:
-    """Collect until the process is told to stop; what is in hand is stored and acked first."""
-    stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
+    """
+    Collect until the process is told to stop; what is in hand is stored and acked first.
+
+    SIGUSR1 makes it leave its group for good. Whoever is only started again, as at an upgrade, stays in it: otherwise
+    what comes meanwhile would reach nobody.
+    """
+    stop, leaving = threading.Event(), threading.Event()
+
+    def end(number: int, _: object) -> None:
+        if number == signal.SIGUSR1:
+            leaving.set()
+        stop.set()
+
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(name, end)
     with (
         broker(settings) as place,
         Subscription(
@@ -135,7 +147,7 @@ def collecting(settings: Settings, context: Context, *, group: str, metrics: str
         # where logs go to a full disk, readings are collected all the same
         with suppress(OSError):
             err.print(f"collecting from {place} into {settings.store}", soft_wrap=True)
-        collector.run(stop)
+        collector.run(stop, leaving)
     with suppress(OSError):
         show.tally(out, collector.tally)
 
@@ -175,6 +187,7 @@ def check(config: ConfigFile = None) -> None:
     if settings.broker != "embedded":
         _real_broker(settings)
     check_store(settings.store, settings)
+    own_stores.facilities(settings)
     mailer(settings)
     show.check(out, settings, registry, catalogue)
 
@@ -182,7 +195,7 @@ def check(config: ConfigFile = None) -> None:
 @app.command()
 def run(config: ConfigFile = None, group: Group = "", metrics: Metrics = "") -> None:
     """Collect and run the jobs, in one process."""
-    with world(config) as (settings, context), scheduling(context, clock):
+    with world(config) as (settings, context), scheduling(context, clock, copies=copies(settings, context)):
         collecting(settings, context, group=group, metrics=metrics)
 
 
@@ -195,11 +208,14 @@ def collect(config: ConfigFile = None, group: Group = "", metrics: Metrics = "")
 
 @app.command()
 def schedule(config: ConfigFile = None, metrics: Metrics = "") -> None:
-    """Run the jobs only: compute, judge, announce, maintain."""
+    """Run the jobs only: compute, judge, view, announce, maintain, and the copies into facilities' own databases."""
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
-    with world(config) as (_, context), scheduling(context, clock, metrics=metrics):
+    with (
+        world(config) as (settings, context),
+        scheduling(context, clock, copies=copies(settings, context), metrics=metrics),
+    ):
         stop.wait()
 
 

@@ -124,3 +124,17 @@ def test_the_sample_settings_and_the_sample_registry_load(monkeypatch: pytest.Mo
     loaded = settings.load(ROOT / "deploy" / "peakwatch.toml")
     assert loaded.broker == "mqtts://mosquitto:8883"
     assert registry.load(ROOT / "deploy" / "registry").facilities
+
+
+def test_every_locked_package_has_a_hash_and_every_install_asks_for_it() -> None:
+    lock = (ROOT / "constraints.txt").read_text("utf-8")
+    packages = re.findall(r"^[a-z0-9][\w.-]*==.*\n(?:^    .*\n?)*", lock, re.MULTILINE)
+    assert len(packages) > 50
+    assert [one.splitlines()[0] for one in packages if "--hash=sha256:" not in one] == []
+    for file in ("Makefile", "deploy/docker/Dockerfile"):
+        installs = re.findall(r"pip install .*", (ROOT / file).read_text("utf-8"))
+        # uv checks every hash of its constraints; pip only where it is told to require them
+        loose = [
+            line for line in installs if not re.search("--require-hashes|--constraints constraints.txt|--no-deps", line)
+        ]
+        assert (file, installs != [], loose) == (file, True, [])

@@ -224,6 +224,15 @@ def test_collectors_share_nothing_but_the_work() -> None:
     assert {key for key in first if first[key] != second[key]} == {"peakwatch_client_id"}
 
 
+def test_nobody_is_told_to_send_a_signal_past_which_docker_starts_nothing_again() -> None:
+    # whatever `docker kill` sends counts as a stop by hand: `unless-stopped` then lets a crash be
+    pages = [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "pipelines").rglob("*.py")]
+    told = {found for page in pages for found in re.findall(r"kill --signal (\w+)", page.read_text("utf-8"))}
+    assert told == {"USR1"}  # a collector that leaves for good
+    assert SERVICES["collector"]["stop_grace_period"] == "30s"
+    assert "stop_signal" not in SERVICES["collector"]
+
+
 def test_compose_reads_the_file(tmp_path: Path) -> None:
     library, python = ROOT / ".servers/usr/lib/python3/dist-packages", "/usr/bin/python3"
     environment = {"PYTHONPATH": str(library), "PATH": os.environ["PATH"]}

@@ -118,12 +118,17 @@ class Collector:
         """Facility and gateway to its state and what it lost upstream."""
         return dict(self._gateways.seen)
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: threading.Event, leaving: threading.Event | None = None) -> None:
         """
         Collect until `stop` is set, then store and ack what is in hand.
 
         A store that cannot be reached is tried again for ever, and nothing is acked meanwhile. Rows that the store
         refuses while it takes others go to quarantine.
+
+        Args:
+            stop: ends it.
+            leaving: set before `stop` where the collector leaves its group for good. Otherwise it stays a member: what
+                comes while it is away waits for it.
 
         Raises:
             StoreError: the store refuses everything; nothing is acked.
@@ -132,7 +137,7 @@ class Collector:
             last: Future[None] | None = None
             while not stop.is_set():
                 last = self._collect(self._subscription.take(self._batch, self._age), last, storing, stop)
-            self._drain(last, storing, stop)
+            self._drain(last, storing, stop, leaving=leaving is not None and leaving.is_set())
 
     def idle(self, seconds: float, *, timeout: float) -> bool:
         """Wait until nothing arrived and nothing was unacked for `seconds`; False where `timeout` came first. [s]"""
@@ -146,10 +151,12 @@ class Collector:
             sleep(_POLL)
         return False
 
-    def _drain(self, last: Future[None] | None, storing: ThreadPoolExecutor, stop: threading.Event) -> None:
+    def _drain(
+        self, last: Future[None] | None, storing: ThreadPoolExecutor, stop: threading.Event, *, leaving: bool
+    ) -> None:
         """Store and ack what is in hand; out of a group, also what the broker has set aside for this collector."""
         end = monotonic() + _LEAVING
-        patience = _QUIET if self._subscription.leave(_LEAVING) else 0.0
+        patience = _QUIET if leaving and self._subscription.leave(_LEAVING) else 0.0
         deliveries = self._subscription.take(self._batch, patience)
         while deliveries:
             last = self._collect(deliveries, last, storing, stop)

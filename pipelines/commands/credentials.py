@@ -30,7 +30,7 @@ _HOST = re.compile(
 )
 _SECRETS = Path("secrets")
 _FOLLOWS = (
-    "The broker follows at SIGHUP: docker compose kill --signal HUP mosquitto. "
+    "The broker follows at SIGHUP: docker compose exec mosquitto sh -c 'kill -HUP 1'. "
     "A revoked password ends its connections at once; a connection that stands on a revoked certificate lasts until "
     "the broker starts again: docker compose restart mosquitto."
 )
@@ -83,7 +83,7 @@ def add(
         out.print(
             f"{devices.carry(folder, facility, password)}: password of {facility}, for port 8883", highlight=False
         )
-    typer.echo("The broker lets it in after SIGHUP: docker compose kill --signal HUP mosquitto", err=True)
+    typer.echo("The broker lets it in after SIGHUP: docker compose exec mosquitto sh -c 'kill -HUP 1'", err=True)
 
 
 @device.command("revoke")

@@ -8,6 +8,7 @@ All secrets of the stack in docker-compose.yml, made once: a second run keeps wh
     peakwatch/      authority.pem  broker_password  client_id  client_id_2
                     store_admin_token  a copy, for `peakwatch store init`
     store/          collector/  jobs/  grafana/  empty: `peakwatch store init` puts a token into each
+                    facilities/  empty: `peakwatch store init --facility` puts a folder for each into it
     devices/        one folder for each facility: what its devices need
 
 One folder for each service, so that each can belong to the user its container runs as. The client id of a collector is
@@ -32,7 +33,7 @@ CERTIFICATE, KEY, TRUSTED, PASSWORDS, REVOKED = (
     "passwords",
     "revoked.pem",
 )
-COLLECTOR = "collector"
+COLLECTOR, FACILITIES = "collector", "facilities"
 
 _SERVERS = (BROKER, "influxdb", "grafana")
 _HERE = ("localhost", "127.0.0.1")
@@ -89,7 +90,8 @@ def make(root: Path, hosts: Sequence[str], at: datetime) -> list[Kept]:
     kept += [_one(root / name, draw) for name, draw in _DRAWN.items()]
     kept += [_copy(root / copy, files.read(root / original)) for copy, original in _COPIED.items()]
     kept += [_collector(root), _one(root / BROKER / REVOKED, lambda: signer.revoked((), at))]
-    return [*kept, *(_folder(root / STORE / role.name) for role in ROLES)]
+    stores = (*(role.name for role in ROLES), FACILITIES)
+    return [*kept, *(_folder(root / STORE / name) for name in stores)]
 
 
 def authority(root: Path) -> Authority:

@@ -92,7 +92,7 @@ def equation(rows: pl.DataFrame) -> pl.DataFrame:
 
 def jobs(rows: pl.DataFrame) -> pl.DataFrame:
     """
-    Fold runs into one row a job, in the order of the jobs.
+    Fold runs into one row a job, in the order of the jobs; those that not every scheduler has come last, by name.
 
     Args:
         rows: RUNS rows.
@@ -111,7 +111,8 @@ def jobs(rows: pl.DataFrame) -> pl.DataFrame:
             error=pl.col("error").filter(~good).last(),
         )
     )
-    names = pl.DataFrame({"job": list(JOBS)}, schema={"job": pl.String})
+    more = sorted(set(rows["job"]) - JOBS.keys())
+    names = pl.DataFrame({"job": [*JOBS, *more]}, schema={"job": pl.String})
     return names.join(folded, on="job", how="left", maintain_order="left")
 
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -164,9 +164,9 @@ def collect(settings_of):
     return run
 
 
-def ended(process: "subprocess.Popen[str]") -> dict[str, int]:
-    """End a collector with SIGTERM: it drains, exits with 0 and says its equation, which holds."""
-    process.send_signal(signal.SIGTERM)
+def ended(process: "subprocess.Popen[str]", how: signal.Signals = signal.SIGTERM) -> dict[str, int]:
+    """End a collector with a signal: it drains, exits with 0 and says its equation, which holds."""
+    process.send_signal(how)
     said, complaints = process.communicate(timeout=30)
     assert process.returncode == 0, complaints
     line = next(line for line in said.splitlines() if " received = " in line)
@@ -219,7 +219,7 @@ def test_members_of_a_group_join_leave_and_die(mosquitto, collect, lake, wait_un
             collect(mosquitto.url, *share, client_id="two") as two,
         ):
             time.sleep(0.3)
-            assert ended(two)["received"] > 0
+            assert ended(two, signal.SIGUSR1)["received"] > 0
         wait_until(is_whole(lake, first))  # nothing is set aside for one that left
         with publishing(mosquitto.broker, second, pace=0.01):
             with collect(mosquitto.url, *share, client_id="two") as two:
@@ -230,6 +230,22 @@ def test_members_of_a_group_join_leave_and_die(mosquitto, collect, lake, wait_un
                 ended(two)
         ended(one)
     assert_whole(lake, [*first, *second])
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_group_that_is_started_again_misses_nothing(members, mosquitto, collect, lake, wait_until):
+    publications, names = stream(6, 120), ["one", "two"][:members]
+    for _ in range(2):  # the broker knows the sessions from the first time on
+        for name in names:
+            with collect(mosquitto.url, "--group", "g", client_id=name) as one:
+                ended(one)
+    with publishing(mosquitto.broker, publications, pace=0.001):
+        pass
+    with ExitStack() as running:
+        for name in names:
+            running.enter_context(collect(mosquitto.url, "--group", "g", client_id=name))
+        wait_until(is_whole(lake, publications))
+    assert_whole(lake, publications)
 
 
 def later(payload: bytes) -> bytes:
