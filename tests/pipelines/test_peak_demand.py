@@ -311,7 +311,7 @@ def test_the_peak_of_a_frozen_month_stays_and_twelve_months_stand_on_it(plant: P
     context = world(plant(MAIN | {"valid_from": date(2025, 3, 1)}), tmp_path)
     now = local(2, month=4)
     context.store.write("readings", readings(local(10), [0.0, 1.0, 2.0], now))
-    compute.over(context, Period(local(1), local(1, month=4)), now)
+    compute.over(context, Period(local(10), local(11)), now)
     (march,) = periods.months(Period(local(1), local(2)), SHANGHAI)
     freeze = dict.fromkeys(FREEZES.schema.names(), "") | {
         "facility": "plant",
@@ -321,7 +321,7 @@ def test_the_peak_of_a_frozen_month_stays_and_twelve_months_stand_on_it(plant: P
     }
     context.store.write("freezes", pl.DataFrame([freeze], schema=FREEZES.schema))
     context.store.write("readings", readings(local(10), [0.0, 5.0, 6.0], now))
-    compute.over(context, Period(local(1), local(2, month=4)), now)
+    compute.over(context, Period(local(10), local(11)), now)
     assert [value for value, _ in peaks(context, "1mo")] == [4.0]
     assert [value for value, _ in peaks(context, "12mo")] == [4.0]
     pending = context.store.read("corrections").filter(pl.col("row").str.starts_with("peak_demand"))
