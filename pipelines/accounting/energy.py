@@ -24,6 +24,7 @@ Longer = Literal["1h", "1d", "1mo"]
 
 TO = " to "  # between the oldest and the newest factor version behind a sum
 
+_HOUR = timedelta(hours=1)
 _SLOT_US = SLOT // timedelta(microseconds=1)
 _SECONDS = (pl.col("end") - pl.col("start")) / timedelta(seconds=1)
 _AMOUNTS = ("quantity", "kwh", "kgce", "kg_co2")
@@ -209,20 +210,35 @@ def _spanned(parts: pl.DataFrame, on: list[str], versions: pl.Series) -> tuple[p
     return text.select(_version()).to_series(), text["factor_version"].unique().sort()
 
 
-def _labels(starts: pl.Series, interval: str, zone: ZoneInfo) -> pl.DataFrame:
-    """For every slot from the first start to the last: moment, start and end of the hour, day or month, its number."""
-    first, last = pl.col("start").min(), pl.col("start").max()
+def _labels(starts: pl.Series, interval: Longer, zone: ZoneInfo) -> pl.DataFrame:
+    """For every slot, and an hour around them all: moment, start and end of the hour, day or month, its number."""
+    first, last = pl.col("start").min() - _HOUR, pl.col("start").max() + _HOUR
     moments = starts.to_frame("start").select(moment=pl.datetime_range(first, last, SLOT))
-    local = pl.col("moment").dt.convert_time_zone(zone.key)
     if interval == "1h":
-        hour = pl.col("moment") - pl.duration(minutes=local.dt.minute())
-        labels = moments.with_columns(start=hour, end=hour + timedelta(hours=1))
+        labels = _hours(moments, zone)
     else:
         whole = Period(moments["moment"][0], moments["moment"][-1] + SLOT)
         spans = (periods.days if interval == "1d" else periods.months)(whole, zone)
         bounds = pl.DataFrame({"start": [span.start for span in spans], "end": [span.end for span in spans]})
         labels = moments.join_asof(bounds.cast(TIME), left_on="moment", right_on="start", coalesce=False)
     return labels.with_columns(span=pl.col("start").rle_id())
+
+
+def _hours(moments: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
+    """
+    Add start and end of the local hour; the clock's own jump ends one and begins the next.
+
+    It jumps at a full hour nearly everywhere. On Lord Howe Island it jumps by half an hour: one hour of the year has 30
+    minutes, and one is begun twice.
+    """
+    moment, local = pl.col("moment"), pl.col("moment").dt.convert_time_zone(zone.key)
+    offset = local.dt.base_utc_offset() + local.dt.dst_offset()
+    jump = pl.when(offset != offset.shift()).then(moment)
+    hour = moment - pl.duration(minutes=local.dt.minute())
+    return moments.with_columns(
+        start=pl.max_horizontal(hour, jump.forward_fill()),
+        end=pl.min_horizontal(hour + _HOUR, jump.shift(-1).backward_fill()),
+    )
 
 
 def _share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:

@@ -193,6 +193,26 @@ def test_days_that_begin_at_one_and_offsets_of_45_minutes(plant: Plant) -> None:
         assert whole.select("start", "end", "quantity").row(0) == (day.start, day.end, hours * 4)
 
 
+@pytest.mark.parametrize(
+    ("on", "third"), [(date(2026, 4, 5), "2026-04-04T15:00Z"), (date(2026, 10, 4), "2026-10-03T15:30Z")]
+)
+def test_a_clock_that_jumps_by_half_an_hour_makes_an_hour_of_half_one(plant: Plant, on: date, third: str) -> None:
+    """Lord Howe Island: 02:00 becomes 01:30 in April and 02:30 in October; all other hours are whole."""
+    zone = ZoneInfo("Australia/Lord_Howe")
+    day = periods.between(on, on, zone)
+    registry = plant({"id": "E", "kind": "interval"}, timezone=zone.key)
+    rows = valued(registry, constant(day, every=timedelta(minutes=15)), day)
+    hours = energy.roll_up(rows, "1h", zone)
+    assert hours["quantity"].to_list() == [4.0, 4.0, 2.0, *[4.0] * (hours.height - 3)]
+    assert hours["start"][2] == datetime.fromisoformat(third)
+    assert hours["end"].to_list() == [*hours["start"][1:], day.end]
+    assert hours["coverage"].to_list() == [1.0] * hours.height
+    assert hours.height == {4: 25, 10: 24}[on.month]
+    # the half hour alone has the same label
+    alone = energy.roll_up(rows.filter(pl.col("start") >= hours["start"][2]), "1h", zone)
+    assert alone.equals(hours[2:])
+
+
 def test_months_count_missing_days_as_not_covered(plant: Plant) -> None:
     ten_days = periods.between(date(2026, 2, 1), date(2026, 2, 10), SHANGHAI)
     registry = plant({"id": "E", "kind": "interval", "period": "1h"})
