@@ -2,15 +2,17 @@
 Files with a secret: written whole or not at all, and read by nobody they are not meant for.
 
 A file has mode 600 and belongs to whoever owns its folder, also when root writes it: a container reads only what its
-own user owns. Where the group of its folder may read there, it may read the file too: a folder of mode 2750 hands its
-group down, so a service of another user comes to its own secret.
+own user owns. A folder that hands its group down and lets it read (mode 2750) does so with the file: a service of
+another user comes to its own secret that way, and by no other.
 """
 
 import os
 from pathlib import Path
+from stat import S_ISGID
 from tempfile import mkstemp
 
 _FILE, _GROUP = 0o600, 0o040
+_SHARED = S_ISGID | _GROUP
 
 
 def write(path: Path, secret: str) -> None:
@@ -29,7 +31,8 @@ def write(path: Path, secret: str) -> None:
             os.fsync(file.fileno())
         if os.geteuid() == 0:
             os.chown(part, folder.st_uid, folder.st_gid)
-        Path(part).chmod(_FILE | folder.st_mode & _GROUP)
+        if folder.st_mode & _SHARED == _SHARED:
+            Path(part).chmod(_FILE | _GROUP)
         Path(part).replace(path)
     except BaseException:
         Path(part).unlink(missing_ok=True)
