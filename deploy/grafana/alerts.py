@@ -67,7 +67,9 @@ def _open(key: str, title: str, of: str, severity: Literal["critical", "warning"
         key,
         title,
         "{{ .Labels.name_zh }}（{{ .Labels.facility }}）{{ .Labels.title_zh }}："
-        "{{ .Values.value_last }} {{ .Labels.unit }}，限值 {{ .Values.limit_last }}",
+        # Grafana would say every digit of the figure
+        '{{ printf "%.3f" .Values.value_last.Value }} {{ .Labels.unit }}，'
+        '限值 {{ printf "%.3f" .Values.limit_last.Value }}',
         "{{ .Labels.document }} {{ .Labels.clause }}。案件编号 {{ .Labels.breach_id }}，期间 {{ .Labels.interval }}。",
         f'SELECT count("value") {where}',
         f"/d/{uid('breaches', 'zh')}?var-facility={{{{ .Labels.facility }}}}",

@@ -4,6 +4,7 @@ What a panel and a dashboard are, and how they become Grafana's JSON: the only p
     Panel (key of words.py, queries, unit) -> built() -> SDK model -> JSON
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -178,8 +179,9 @@ def _table(panel: Panel, language: str) -> table.Panel:
         "title": _said(BOARDS["facility"], language),
         "url": f"/d/{uid('facility', language)}?var-facility=${{__value.raw}}&${{__url_time_range}}",
     }
-    # one frame a series: merged they are one table
-    changes = [("merge", {}), ("organize", {"renameByName": named, "excludeByName": _hidden(panel)})]
+    # one frame a query: merged they are one table
+    changed = {"renameByName": named, "excludeByName": _hidden(panel), "indexByName": _order(panel, language)}
+    changes = [("merge", {}), ("organize", changed)]
     made = (
         table.Panel()
         .filterable(True)
@@ -201,6 +203,18 @@ def _table(panel: Panel, language: str) -> table.Panel:
 def _hidden(panel: Panel) -> dict[str, bool]:
     """Hide the time where the rows have none of their own: what a sum, a count or a mean says of the whole range."""
     return {"Time": True} if panel.queries[0].text.startswith(("SELECT count(", "SELECT sum(", "SELECT mean(")) else {}
+
+
+def _order(panel: Panel, language: str) -> dict[str, int]:
+    """Say the order of the columns: Grafana's data source puts the tags of GROUP BY in another one at every query."""
+    names = ["Time"]
+    for query in panel.queries:
+        text = query.text.replace("{lang}", language)
+        columns, _, _ = text.removeprefix("SELECT ").partition(" FROM ")
+        _, grouped, tags = text.rpartition(" GROUP BY ")
+        names += re.findall(r'"(\w+)"', tags) if grouped else []
+        names += [re.findall(r'"(\w+)"', column)[-1] for column in columns.split(", ")]
+    return {name: place for place, name in enumerate(dict.fromkeys(names))}
 
 
 class _Annotation(board_models.AnnotationQuery):
