@@ -68,7 +68,7 @@ def _open(key: str, title: str, of: str, severity: Literal["critical", "warning"
         title,
         "{{ .Labels.name_zh }}（{{ .Labels.facility }}）{{ .Labels.title_zh }}："
         # Grafana would say every digit of the figure
-        '{{ printf "%.3f" .Values.value_last.Value }} {{ .Labels.unit }}，'
+        '{{ printf "%.3f" .Values.value_last.Value }}{{ if ne .Labels.unit "1" }} {{ .Labels.unit }}{{ end }}，'
         '限值 {{ printf "%.3f" .Values.limit_last.Value }}',
         "{{ .Labels.document }} {{ .Labels.clause }}。案件编号 {{ .Labels.breach_id }}，期间 {{ .Labels.interval }}。",
         f'SELECT count("value") {where}',

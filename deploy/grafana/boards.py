@@ -2,7 +2,6 @@
 
 from panels import Board, Panel, Query
 from queries import (
-    BALANCE,
     CHOSEN,
     EVIDENCE,
     PLACES,
@@ -10,6 +9,7 @@ from queries import (
     indicator,
     limits,
     obliged,
+    of_balance,
     of_division,
     of_role,
     open_breaches,
@@ -114,7 +114,7 @@ _FACILITY = Board(
             "suffix: kgce",
             2,
         ),
-        Panel("balance", "lines", (BALANCE,), "none", 1, 24),
+        Panel("balance", "lines", (of_balance("difference"), of_balance("tolerance")), "none", 1, 24),
         Panel("verdicts", "table", (verdicts(),), decimals=3, width=24),
     ),
     annotations=(
@@ -220,7 +220,7 @@ _QUALITY = Board(
             (
                 Query(
                     f'SELECT sum("entries") FROM "quarantine" WHERE $timeFilter GROUP BY time(1d) fill(none) {ZONE}',
-                    "$m",
+                    "{refused}",
                 ),
             ),
         ),
@@ -280,7 +280,7 @@ _HEALTH = Board(
             (
                 Query(
                     'SELECT count("value") / 300 FROM "raw"."readings" WHERE $timeFilter GROUP BY time(5m) fill(0)',
-                    "$m",
+                    "{rate}",
                 ),
             ),
             "suffix: 1/s",

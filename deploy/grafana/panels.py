@@ -13,7 +13,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common as models
 from grafana_foundation_sdk.models import dashboard as board_models
-from labels import COLUMNS, LEGENDS, VALUES
+from labels import CARRIERS, COLUMNS, KINDS, LEGENDS, VALUES
 from words import BOARDS, PANELS, SECTORS, VARIABLES, Words
 
 SOURCE = models.DataSourceRef("influxdb", "peakwatch")
@@ -156,8 +156,7 @@ def _stat(panel: Panel, language: str) -> stat.Panel:
 
 
 def _lines(panel: Panel, language: str) -> timeseries.Panel:
-    del panel
-    return (
+    made = (
         timeseries.Panel()
         .line_width(2)
         .show_points(models.VisibilityMode.AUTO)
@@ -167,6 +166,19 @@ def _lines(panel: Panel, language: str) -> timeseries.Panel:
             [board_models.DynamicConfigValue(one["id"], one["value"]) for one in (_LIMIT, _RED)],
         )
     )
+    aliases = " ".join(query.alias for query in panel.queries)
+    if "$tag_kind" in aliases:
+        for code, words in KINDS.items():
+            made = made.override_by_name(code, [board_models.DynamicConfigValue("displayName", _said(words, language))])
+    if "$tag_carrier" in aliases:
+        made = made.transformations([_renamed(code, _said(words, language)) for code, words in CARRIERS.items()])
+    return made
+
+
+def _renamed(code: str, name: str) -> board_models.DataTransformerConfig:
+    """Put a carrier's name for its code, which stands between other words in the name of a series."""
+    options = {"regex": rf"(.*) {code} (.*)", "renamePattern": f"$1 {name} $2"}
+    return board_models.DataTransformerConfig("renameByRegex", options=options)
 
 
 def _bars(panel: Panel, language: str) -> timeseries.Panel:
@@ -193,6 +205,9 @@ def _table(panel: Panel, language: str) -> table.Panel:
             [board_models.DynamicConfigValue("unit", unit), board_models.DynamicConfigValue("decimals", decimals)],
         )
     made = made.override_by_name(named["closed_ms"], [board_models.DynamicConfigValue("unit", "dateTimeAsIso")])
+    # the unit of a ratio is 1, which would stand in the column as a figure
+    ratio = [{"type": "value", "options": {"1": {"text": "–"}}}]
+    made = made.override_by_name(named["unit"], [board_models.DynamicConfigValue("mappings", ratio)])
     if panel.sort:
         made = made.sort_by([common.TableSortByFieldState().display_name(named[panel.sort]).desc(True)])
     values = {value: board_models.ValueMappingResult(text=_said(words, language)) for value, words in VALUES.items()}

@@ -22,6 +22,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models import alerting, dashboard
 
+from ingest.carriers import CARRIERS
 from ingest.schema import TABLES
 from ingest.settings import Settings
 from ingest.store.connect import connect
@@ -202,6 +203,15 @@ def test_a_table_says_the_order_of_all_its_columns(file: Path) -> None:
             assert places.keys() <= {"Time"} | organize["options"]["renameByName"].keys()
             assert sorted(places.values()) == list(range(len(places)))
             assert {"Time"} | tags <= places.keys()
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_a_carrier_is_named_and_not_coded(language: str) -> None:
+    board = json.loads((GRAFANA / "dashboards" / language / "facility.json").read_text("utf-8"))
+    (panel,) = [one for one in board["panels"] if "$tag_carrier" in one["targets"][0].get("alias", "")]
+    renamed = {(one["options"]["regex"], one["options"]["renamePattern"]) for one in panel["transformations"]}
+    names = {code: getattr(carrier, language) for code, carrier in CARRIERS.items()}
+    assert renamed == {(f"(.*) {code} (.*)", f"$1 {name} $2") for code, name in names.items()}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["uid"])
