@@ -84,7 +84,9 @@ RULES = (
     AlertRule(
         "offline",
         "重点用能单位离线",
-        "{{ .Labels.name_zh }}（{{ .Labels.facility }}）离线",
+        # without any row there is no facility to name
+        "{{ if .Labels.facility }}{{ .Labels.name_zh }}（{{ .Labels.facility }}）离线"
+        "{{ else }}没有任何重点用能单位的接入记录{{ end }}",
         "最新读数已超过1小时（或计量周期两倍）。请检查网关与网络。",
         'SELECT last("online") FROM "connections" WHERE "key_energy_user" = 1 AND $timeFilter'
         ' GROUP BY "facility", "name_zh", "division"',

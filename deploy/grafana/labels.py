@@ -56,6 +56,25 @@ COLUMNS = {
     "tolerance": Words("允许偏差", "tolerance"),
 }
 
+# widths of columns in pixels: what is short leaves its room to titles, clauses and reasons
+WIDTHS = {
+    "Time": 150,
+    "facility": 150,
+    "severity": 90,
+    "state": 90,
+    "kind": 110,
+    "scope": 90,
+    "interval": 95,
+    "status": 110,
+    "value": 100,
+    "limit": 100,
+    "unit": 100,
+    "coverage": 100,
+    "reason": 170,
+    "outcome": 90,
+}
+COUNTS = ("steps", "rows", "entries")
+
 LEGENDS = {
     "limit": Words("限值", "limit"),
     "breach": Words("超限", "breach"),

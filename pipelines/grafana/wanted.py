@@ -17,7 +17,7 @@ from pipelines.grafana.session import Step
 
 TAG = "peakwatch"
 # that of the alert rules, and one a language
-_FOLDERS = {TAG: "PeakWatch", f"{TAG}-zh": "PeakWatch 中文", f"{TAG}-en": "PeakWatch English"}
+_FOLDERS = {TAG: "PeakWatch", f"{TAG}-zh": "PeakWatch 中文 (zh)", f"{TAG}-en": "PeakWatch English (en)"}
 
 
 def folders(*, alerts: bool = True) -> Iterator[Step]:

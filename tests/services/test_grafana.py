@@ -205,6 +205,30 @@ def test_a_table_says_the_order_of_all_its_columns(file: Path) -> None:
             assert {"Time"} | tags <= places.keys()
 
 
+@pytest.mark.parametrize("file", BOARDS, ids=NAMES)
+def test_lines_have_a_legend_and_the_limits_are_told_apart(file: Path) -> None:
+    limit = {"zh": "限值 dc-sample gd-13-pue", "en": "limit dc-sample gd-13-pue"}[file.parent.name]
+    for panel in json.loads(file.read_text("utf-8"))["panels"]:
+        assert not panel["fieldConfig"]["defaults"]["unit"].startswith("suffix: "), "Grafana puts a space there"
+        if panel["type"] == "timeseries":
+            assert panel["options"]["legend"]["showLegend"], panel["title"]
+            patterns = [
+                one["matcher"]["options"]
+                for one in panel["fieldConfig"]["overrides"]
+                if one["matcher"]["id"] == "byRegexp"
+            ]
+            # without slashes Grafana lets a pattern fit whole names alone
+            assert all(re.search(one[1:-1], limit) for one in patterns if one[0] == one[-1] == "/")
+            assert all(one[0] == one[-1] == "/" for one in patterns)
+
+
+def test_titles_differ_in_latin_letters_and_figures_too() -> None:
+    titles = [json.loads(file.read_text("utf-8"))["title"] for file in BOARDS]
+    providers = yaml.safe_load((GRAFANA / "provisioning/dashboards/peakwatch.yml").read_text("utf-8"))["providers"]
+    bare = [re.sub("[^a-z0-9]", "", title.lower()) for title in titles + [one["folder"] for one in providers]]
+    assert len(set(bare)) == len(bare)
+
+
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_a_carrier_is_named_and_not_coded(language: str) -> None:
     board = json.loads((GRAFANA / "dashboards" / language / "facility.json").read_text("utf-8"))
