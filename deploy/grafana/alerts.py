@@ -67,7 +67,9 @@ def _open(key: str, title: str, of: str, severity: Literal["critical", "warning"
         key,
         title,
         "{{ .Labels.name_zh }}（{{ .Labels.facility }}）{{ .Labels.title_zh }}："
-        "{{ .Values.value_last }} {{ .Labels.unit }}，限值 {{ .Values.limit_last }}",
+        # Grafana would say every digit of the figure
+        '{{ printf "%.3f" .Values.value_last.Value }}{{ if ne .Labels.unit "1" }} {{ .Labels.unit }}{{ end }}，'
+        '限值 {{ printf "%.3f" .Values.limit_last.Value }}',
         "{{ .Labels.document }} {{ .Labels.clause }}。案件编号 {{ .Labels.breach_id }}，期间 {{ .Labels.interval }}。",
         f'SELECT count("value") {where}',
         f"/d/{uid('breaches', 'zh')}?var-facility={{{{ .Labels.facility }}}}",
@@ -82,7 +84,9 @@ RULES = (
     AlertRule(
         "offline",
         "重点用能单位离线",
-        "{{ .Labels.name_zh }}（{{ .Labels.facility }}）离线",
+        # without any row there is no facility to name
+        "{{ if .Labels.facility }}{{ .Labels.name_zh }}（{{ .Labels.facility }}）离线"
+        "{{ else }}没有任何重点用能单位的接入记录{{ end }}",
         "最新读数已超过1小时（或计量周期两倍）。请检查网关与网络。",
         'SELECT last("online") FROM "connections" WHERE "key_energy_user" = 1 AND $timeFilter'
         ' GROUP BY "facility", "name_zh", "division"',

@@ -2,7 +2,6 @@
 
 from panels import Board, Panel, Query
 from queries import (
-    BALANCE,
     CHOSEN,
     EVIDENCE,
     PLACES,
@@ -10,6 +9,7 @@ from queries import (
     indicator,
     limits,
     obliged,
+    of_balance,
     of_division,
     of_role,
     open_breaches,
@@ -29,6 +29,7 @@ _OVERVIEW = Board(
             tuple(open_breaches(f"\"severity\" = '{one}'", f"{{{one}}}") for one in ("breach", "warning")),
             width=8,
             height=5,
+            alarm=True,
         ),
         Panel(
             "open_by_age",
@@ -39,7 +40,8 @@ _OVERVIEW = Board(
                 open_breaches("time < now() - 90d", "{older}"),
             ),
             width=12,
-            height=6,
+            height=7,
+            alarm=True,
         ),
         Panel(
             "divisions_open",
@@ -50,7 +52,7 @@ _OVERVIEW = Board(
                     ' AND "facility" =~ /^$facility$/ GROUP BY "division", "severity"'
                 ),
             ),
-            height=6,
+            height=7,
         ),
         Panel(
             "divisions",
@@ -78,8 +80,8 @@ _OVERVIEW = Board(
 _FACILITY = Board(
     "facility",
     (
-        Panel("tce", "lines", (indicator("energy_consumption", "1mo", "$tag_facility"),), "suffix: tce", 1),
-        Panel("co2", "lines", (indicator("co2", "1mo", "$tag_facility"),), "suffix: t CO2", 1),
+        Panel("tce", "lines", (indicator("energy_consumption", "1mo", "$tag_facility"),), "suffix:tce", 1),
+        Panel("co2", "lines", (indicator("co2", "1mo", "$tag_facility"),), "suffix:t CO2", 1),
         Panel(
             "carriers",
             "lines",
@@ -90,7 +92,7 @@ _FACILITY = Board(
                     "$tag_facility $tag_carrier $tag_meter",
                 ),
             ),
-            "suffix: tce",
+            "suffix:tce",
             1,
             24,
         ),
@@ -101,7 +103,7 @@ _FACILITY = Board(
                 indicator("intensity", "1mo", "$tag_facility $tag_scope", by='"facility", "scope"'),
                 limits("intensity", "1mo", by='"facility", "scope"'),
             ),
-            "suffix: kgce",
+            "suffix:kgce",
             2,
         ),
         Panel(
@@ -111,10 +113,10 @@ _FACILITY = Board(
                 indicator("intensity", "12mo", "$tag_facility $tag_scope", by='"facility", "scope"'),
                 limits("intensity", "12mo", by='"facility", "scope"'),
             ),
-            "suffix: kgce",
+            "suffix:kgce",
             2,
         ),
-        Panel("balance", "lines", (BALANCE,), "none", 1, 24),
+        Panel("balance", "lines", (of_balance("difference"), of_balance("tolerance")), "none", 1, 24),
         Panel("verdicts", "table", (verdicts(),), decimals=3, width=24),
     ),
     annotations=(
@@ -149,13 +151,14 @@ _DATA_CENTRE = Board(
                 ),
             ),
             "kwatt",
-            0,
+            2,
         ),
         Panel(
             "shares",
             "bars",
             tuple(of_role(role) for role in ("it", "cooling", "power_distribution", "lighting")),
             "kwatth",
+            2,
         ),
     ),
     sector="data_centre",
@@ -191,6 +194,16 @@ _QUALITY = Board(
             ),
         ),
         Panel(
+            "refused",
+            "bars",
+            (
+                Query(
+                    f'SELECT sum("entries") FROM "quarantine" WHERE $timeFilter GROUP BY time(1d) fill(none) {ZONE}',
+                    "{refused}",
+                ),
+            ),
+        ),
+        Panel(
             "beyond_tolerance",
             "table",
             (
@@ -201,6 +214,7 @@ _QUALITY = Board(
                 ),
             ),
             decimals=1,
+            width=24,
         ),
         Panel(
             "unattributed",
@@ -215,16 +229,6 @@ _QUALITY = Board(
             width=24,
         ),
         Panel(
-            "refused",
-            "bars",
-            (
-                Query(
-                    f'SELECT sum("entries") FROM "quarantine" WHERE $timeFilter GROUP BY time(1d) fill(none) {ZONE}',
-                    "$m",
-                ),
-            ),
-        ),
-        Panel(
             "refusals",
             "table",
             (
@@ -233,6 +237,7 @@ _QUALITY = Board(
                     f" WHERE {CHOSEN} ORDER BY time DESC LIMIT 100"
                 ),
             ),
+            width=24,
         ),
     ),
     since="now-90d",
@@ -280,10 +285,10 @@ _HEALTH = Board(
             (
                 Query(
                     'SELECT count("value") / 300 FROM "raw"."readings" WHERE $timeFilter GROUP BY time(5m) fill(0)',
-                    "$m",
+                    "{rate}",
                 ),
             ),
-            "suffix: 1/s",
+            "suffix:1/s",
             2,
         ),
         Panel(
@@ -302,6 +307,7 @@ _HEALTH = Board(
                 ),
             ),
             width=6,
+            alarm=True,
         ),
         Panel(
             "collectors",

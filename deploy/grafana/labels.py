@@ -56,6 +56,25 @@ COLUMNS = {
     "tolerance": Words("允许偏差", "tolerance"),
 }
 
+# widths of columns in pixels: what is short leaves its room to titles, clauses and reasons
+WIDTHS = {
+    "Time": 150,
+    "facility": 150,
+    "severity": 90,
+    "state": 90,
+    "kind": 110,
+    "scope": 90,
+    "interval": 95,
+    "status": 110,
+    "value": 100,
+    "limit": 100,
+    "unit": 100,
+    "coverage": 100,
+    "reason": 170,
+    "outcome": 90,
+}
+COUNTS = ("steps", "rows", "entries")
+
 LEGENDS = {
     "limit": Words("限值", "limit"),
     "breach": Words("超限", "breach"),
@@ -67,21 +86,42 @@ LEGENDS = {
     "cooling": Words("制冷", "cooling"),
     "power_distribution": Words("配电", "power distribution"),
     "lighting": Words("照明", "lighting"),
+    "difference": Words("差值", "difference"),
+    "tolerance": Words("允许偏差", "tolerance"),
+    "rate": Words("已存读数", "stored readings"),
+    "refused": Words("隔离条目", "refused entries"),
     "none": Words("无", "none"),
 }
 
-# how a table shows the codes of severity, state, verdict, kind and outcome, and of what was odd in a register
-VALUES = {
-    "breach": Words("超限", "breach"),
-    "warning": Words("预警", "warning"),
-    "open": Words("未关闭", "open"),
-    "closed": Words("已结案", "closed"),
-    "withdrawn": Words("已撤销", "withdrawn"),
-    "opened": Words("立案", "opened"),
-    "pass": Words("合格", "pass"),
-    "not_assessable": Words("无法评估", "not assessable"),
-    "done": Words("成功", "done"),
-    "failed": Words("失败", "failed"),
+# of ingest/carriers.py, where they stand as a code in the name of a series
+CARRIERS = {
+    "electricity": Words("电力", "electricity"),
+    "heat": Words("热力", "heat"),
+    "steam": Words("蒸汽", "steam"),
+    "natural_gas": Words("天然气", "natural gas"),
+    "lng": Words("液化天然气", "liquefied natural gas"),
+    "lpg": Words("液化石油气", "liquefied petroleum gas"),
+    "coke_oven_gas": Words("焦炉煤气", "coke-oven gas"),
+    "blast_furnace_gas": Words("高炉煤气", "blast-furnace gas"),
+    "converter_gas": Words("转炉煤气", "converter gas"),
+    "raw_coal": Words("原煤", "raw coal"),
+    "washed_coal": Words("洗精煤", "cleaned coal"),
+    "coke": Words("焦炭", "coke"),
+    "petcoke": Words("石油焦", "petroleum coke"),
+    "crude_oil": Words("原油", "crude oil"),
+    "fuel_oil": Words("燃料油", "fuel oil"),
+    "petrol": Words("汽油", "petrol"),
+    "kerosene": Words("煤油", "kerosene"),
+    "diesel": Words("柴油", "diesel"),
+    "methanol": Words("甲醇", "methanol"),
+    "water": Words("新水", "fresh water"),
+    "compressed_air": Words("压缩空气", "compressed air"),
+    "oxygen": Words("氧气", "oxygen"),
+    "nitrogen": Words("氮气", "nitrogen"),
+}
+
+# what was odd in a register
+KINDS = {
     "rollover": Words("翻转", "rollover"),
     "exchange": Words("换表", "exchange"),
     "reset": Words("归零", "reset"),
@@ -93,4 +133,23 @@ VALUES = {
     "overlap": Words("区间重叠", "overlap"),
     "frozen": Words("冻结", "frozen"),
     "interpolated": Words("直线插值", "interpolated"),
+}
+
+# how a table shows the codes of severity, state, verdict, interval, kind and outcome
+VALUES = {
+    "breach": Words("超限", "breach"),
+    "warning": Words("预警", "warning"),
+    "open": Words("未关闭", "open"),
+    "closed": Words("已结案", "closed"),
+    "withdrawn": Words("已撤销", "withdrawn"),
+    "opened": Words("立案", "opened"),
+    "pass": Words("合格", "pass"),
+    "not_assessable": Words("无法评估", "not assessable"),
+    "done": Words("成功", "done"),
+    "failed": Words("失败", "failed"),
+    "1h": Words("小时", "hour"),
+    "1d": Words("日", "day"),
+    "1mo": Words("月", "month"),
+    "12mo": Words("12个月", "12 months"),
+    **KINDS,
 }

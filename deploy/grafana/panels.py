@@ -4,6 +4,7 @@ What a panel and a dashboard are, and how they become Grafana's JSON: the only p
     Panel (key of words.py, queries, unit) -> built() -> SDK model -> JSON
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,13 +13,14 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common as models
 from grafana_foundation_sdk.models import dashboard as board_models
-from labels import COLUMNS, LEGENDS, VALUES
+from labels import CARRIERS, COLUMNS, COUNTS, KINDS, LEGENDS, VALUES, WIDTHS
 from words import BOARDS, PANELS, SECTORS, VARIABLES, Words
 
 SOURCE = models.DataSourceRef("influxdb", "peakwatch")
 LANGUAGES = ("zh", "en")
 _LIMIT = {"id": "custom.lineStyle", "value": {"dash": [8, 6], "fill": "dash"}}
 _RED = {"id": "color", "value": {"mode": "fixed", "fixedColor": "red"}}
+_MINUTE = "time:YYYY-MM-DD HH:mm"
 _LABEL = r"/^(?<text>.*) \((?<value>[^()]*)\)$/"
 
 
@@ -39,7 +41,8 @@ class Panel:
     """
     One panel: its words, its queries, its place.
 
-    `unit` is Grafana's, or any text after `suffix:`; `sort` the column a table is sorted by, the highest first.
+    `unit` is Grafana's, or any text after `suffix:`; `sort` the column a table is sorted by, the highest first; a stat
+    that is an `alarm` is red unless it is 0.
     """
 
     key: str
@@ -50,6 +53,7 @@ class Panel:
     width: int = 12
     height: int = 9
     sort: str = ""
+    alarm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +97,14 @@ class Target(Builder[Dataquery]):
 
 
 def built(board: Board, language: str) -> board_models.Dashboard:
-    """Make one dashboard in one language."""
+    """
+    Make one dashboard in one language.
+
+    Its number orders the list. It also tells the titles apart for a Grafana before 10, which keeps no two in a folder
+    that differ in Chinese characters alone, and none that so equals a folder.
+    """
     made = (
-        dashboard.Dashboard(f"PeakWatch {_said(BOARDS[board.key], language)}")
+        dashboard.Dashboard(f"PeakWatch {list(BOARDS).index(board.key) + 1} {_said(BOARDS[board.key], language)}")
         .uid(uid(board.key, language))
         .tags(["peakwatch", language])
         .time(board.since, "now")
@@ -146,30 +155,53 @@ def _panel(panel: Panel, language: str) -> Any:
 
 
 def _stat(panel: Panel, language: str) -> stat.Panel:
-    del panel, language
+    del language
+    colours = [(None, "red"), (0, "green"), (1, "red")] if panel.alarm else [(None, "text")]
+    steps = [board_models.Threshold(value, colour) for value, colour in colours]
     return (
         stat.Panel()
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .graph_mode(models.BigValueGraphMode.NONE)
+        .thresholds(dashboard.ThresholdsConfig().mode(board_models.ThresholdsMode.ABSOLUTE).steps(steps))
     )
 
 
 def _lines(panel: Panel, language: str) -> timeseries.Panel:
-    del panel
-    return (
+    made = (
         timeseries.Panel()
         .line_width(2)
         .show_points(models.VisibilityMode.AUTO)
         .span_nulls(True)
+        # without being told the SDK says that there is none
+        .legend(common.VizLegendOptions().show_legend(True).placement(models.LegendPlacement.BOTTOM))
+        .tooltip(common.VizTooltipOptions().mode(models.TooltipDisplayMode.MULTI))
+        # a pattern without slashes would have to fit the whole name
         .override_by_regexp(
-            f"^{_said(LEGENDS['limit'], language)}",
+            f"/^{_said(LEGENDS['limit'], language)} /",
             [board_models.DynamicConfigValue(one["id"], one["value"]) for one in (_LIMIT, _RED)],
         )
     )
+    if panel.unit == "percentunit":
+        made = made.min(0).max(1)
+    aliases = " ".join(query.alias for query in panel.queries)
+    if "$tag_kind" in aliases:
+        for code, words in KINDS.items():
+            made = made.override_by_name(code, [board_models.DynamicConfigValue("displayName", _said(words, language))])
+    if "$tag_carrier" in aliases:
+        made = made.transformations([_renamed(code, _said(words, language)) for code, words in CARRIERS.items()])
+    return made
+
+
+def _renamed(code: str, name: str) -> board_models.DataTransformerConfig:
+    """Put a carrier's name for its code, which stands between other words in the name of a series."""
+    options = {"regex": rf"(.*) {code} (.*)", "renamePattern": f"$1 {name} $2"}
+    return board_models.DataTransformerConfig("renameByRegex", options=options)
 
 
 def _bars(panel: Panel, language: str) -> timeseries.Panel:
-    return _lines(panel, language).draw_style(models.GraphDrawStyle.BARS).fill_opacity(60)
+    made = _lines(panel, language).draw_style(models.GraphDrawStyle.BARS).fill_opacity(60)
+    # where all counts are small the axis would have steps between whole numbers, and nothing to write there
+    return made.axis_soft_max(5) if panel.unit == "none" else made
 
 
 def _table(panel: Panel, language: str) -> table.Panel:
@@ -178,8 +210,9 @@ def _table(panel: Panel, language: str) -> table.Panel:
         "title": _said(BOARDS["facility"], language),
         "url": f"/d/{uid('facility', language)}?var-facility=${{__value.raw}}&${{__url_time_range}}",
     }
-    # one frame a series: merged they are one table
-    changes = [("merge", {}), ("organize", {"renameByName": named, "excludeByName": _hidden(panel)})]
+    # one frame a query: merged they are one table
+    changed = {"renameByName": named, "excludeByName": _hidden(panel), "indexByName": _order(panel, language)}
+    changes = [("merge", {}), ("organize", changed)]
     made = (
         table.Panel()
         .filterable(True)
@@ -190,7 +223,22 @@ def _table(panel: Panel, language: str) -> table.Panel:
             named[name],
             [board_models.DynamicConfigValue("unit", unit), board_models.DynamicConfigValue("decimals", decimals)],
         )
-    made = made.override_by_name(named["closed_ms"], [board_models.DynamicConfigValue("unit", "dateTimeAsIso")])
+    for name in _order(panel, language):
+        if name in WIDTHS:
+            width = board_models.DynamicConfigValue("custom.width", WIDTHS[name])
+            made = made.override_by_name(named[name], [width])
+        if name in COUNTS:
+            made = made.override_by_name(named[name], [board_models.DynamicConfigValue("decimals", 0)])
+    # decimals of the figures would be fractions of a second here
+    made = made.override_by_name(named["Time"], [board_models.DynamicConfigValue("unit", _MINUTE)])
+    open_yet = [{"type": "special", "options": {"match": "null", "result": {"text": "–"}}}]
+    made = made.override_by_name(
+        named["closed_ms"],
+        [board_models.DynamicConfigValue("unit", _MINUTE), board_models.DynamicConfigValue("mappings", open_yet)],
+    )
+    # the unit of a ratio is 1, which would stand in the column as a figure
+    ratio = [{"type": "value", "options": {"1": {"text": "–"}}}]
+    made = made.override_by_name(named["unit"], [board_models.DynamicConfigValue("mappings", ratio)])
     if panel.sort:
         made = made.sort_by([common.TableSortByFieldState().display_name(named[panel.sort]).desc(True)])
     values = {value: board_models.ValueMappingResult(text=_said(words, language)) for value, words in VALUES.items()}
@@ -201,6 +249,18 @@ def _table(panel: Panel, language: str) -> table.Panel:
 def _hidden(panel: Panel) -> dict[str, bool]:
     """Hide the time where the rows have none of their own: what a sum, a count or a mean says of the whole range."""
     return {"Time": True} if panel.queries[0].text.startswith(("SELECT count(", "SELECT sum(", "SELECT mean(")) else {}
+
+
+def _order(panel: Panel, language: str) -> dict[str, int]:
+    """Say the order of the columns: Grafana's data source puts the tags of GROUP BY in another one at every query."""
+    names = ["Time"]
+    for query in panel.queries:
+        text = query.text.replace("{lang}", language)
+        columns, _, _ = text.removeprefix("SELECT ").partition(" FROM ")
+        _, grouped, tags = text.rpartition(" GROUP BY ")
+        names += re.findall(r'"(\w+)"', tags) if grouped else []
+        names += [re.findall(r'"(\w+)"', column)[-1] for column in columns.split(", ")]
+    return {name: place for place, name in enumerate(dict.fromkeys(names))}
 
 
 class _Annotation(board_models.AnnotationQuery):

@@ -64,9 +64,8 @@ def of_role(role: str) -> Query:
     return Query(f'SELECT "kwh" FROM "energy" WHERE {where} GROUP BY "facility", "meter"', f"{{{role}}} $tag_meter")
 
 
-# the alias names the meter only: difference and tolerance stand in the name of the series as its column
-BALANCE = Query(
-    'SELECT "difference" AS "difference", "tolerance" AS "tolerance" FROM "balance" WHERE "interval" = \'1d\''
-    f' AND {CHOSEN} GROUP BY "facility", "meter"',
-    "$tag_facility $tag_meter $col",
-)
+def of_balance(column: str) -> Query:
+    """Ask for a column of the daily balance of each main meter."""
+    where = f"\"interval\" = '1d' AND {CHOSEN}"
+    text = f'SELECT "{column}" FROM "balance" WHERE {where} GROUP BY "facility", "meter"'
+    return Query(text, f"$tag_facility $tag_meter {{{column}}}")

@@ -204,7 +204,7 @@ PANELS = {
     "balance": _panel(
         "总表与分表平衡（日）",
         "Balance of main and sub-meters, daily",
-        "difference 为总表减分表之和，tolerance 为按准确度等级得出的允许偏差；单位为该能源品种的单位",
+        "差值为总表减分表之和，允许偏差按准确度等级得出；单位为该能源品种的单位",
         "difference: main meter less its sub-meters; tolerance: what their classes allow; in the carrier's unit",
         _GUANGDONG_36,
     ),

@@ -130,6 +130,8 @@ def _source(target: Target, secret: dict[str, str]) -> Step:
         "type": "influxdb",
         "access": "proxy",
         "url": target.url,
+        # read here by Grafana before 10, in jsonData by newer ones
+        "database": target.database,
         "user": GRAFANA.login(target.database) if "password" in secret else "",
         "isDefault": True,
         "jsonData": details,

@@ -23,7 +23,7 @@ out = Console(emoji=False)
 
 _TIMEOUT = 30.0  # [s]
 _LOCAL = ("localhost", "127.0.0.1", "::1")
-_NOT_FOUND = 404
+_FORBIDDEN, _NOT_FOUND = 403, 404
 
 Json = dict[str, Any]
 
@@ -105,7 +105,8 @@ class Session:
         try:
             return getattr(self._api, method)(route, json=body, headers=self._headers)
         except GrafanaClientError as error:
-            if error.status_code == _NOT_FOUND:
+            # an editor is forbidden to read a folder that is not there; what is there and forbidden refuses to be sent
+            if error.status_code == _NOT_FOUND or (method == "GET" and error.status_code == _FORBIDDEN):
                 return None
             raise GrafanaError(f"{where}: {error.message}") from None
         except (GrafanaServerError, RequestException) as error:

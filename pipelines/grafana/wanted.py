@@ -17,7 +17,7 @@ from pipelines.grafana.session import Step
 
 TAG = "peakwatch"
 # that of the alert rules, and one a language
-_FOLDERS = {TAG: "PeakWatch", f"{TAG}-zh": "PeakWatch 中文", f"{TAG}-en": "PeakWatch English"}
+_FOLDERS = {TAG: "PeakWatch", f"{TAG}-zh": "PeakWatch 中文 (zh)", f"{TAG}-en": "PeakWatch English (en)"}
 
 
 def folders(*, alerts: bool = True) -> Iterator[Step]:
@@ -70,7 +70,7 @@ def alert_rules(folder: Path) -> Iterator[Step]:
     """
     for group in _read(folder / "provisioning/alerting/rules.yml", _yaml, "groups")["groups"]:
         route = f"/v1/provisioning/folder/{TAG}/rule-groups/{quote(group['name'], safe='')}"
-        own = {"orgID": group["orgId"], "folderUID": TAG, "ruleGroup": group["name"]}
+        own = {"folderUID": TAG, "ruleGroup": group["name"]}
         rules = [rule | own for rule in group["rules"]]
         wanted = {"title": group["name"], "folderUid": TAG, "interval": int(group["interval"].removesuffix("s"))}
         body = wanted | {"rules": rules}

@@ -142,7 +142,7 @@ def test_a_dry_run_shows_the_difference_and_sends_nothing(push: Call, grafana: R
     grafana.kept["/folders/peakwatch"]["title"] = "old"
     said = push("--url", grafana.url, "--dry-run")[1]
     assert '-    "title": "mine"' in said
-    assert '+    "title": "PeakWatch 监管总览"' in said
+    assert '+    "title": "PeakWatch 1 监管总览"' in said
     assert (said.splitlines()[-1], grafana.changes) == ("2 of 16 would change", [])
     push("--url", grafana.url)
     assert grafana.changes == [("PUT", "/folders/peakwatch"), ("POST", "/dashboards/db")]

@@ -193,3 +193,15 @@ def registry() -> Registry:
         },
     ]
     return Registry({one["id"]: Facility.model_validate(common | one) for one in raw})
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory):
+    """A real InfluxDB and the name of a database in it, with two facilities of the demo's year."""
+    played = run_path(str(Path(__file__).with_name("played.py")))
+    program = played["HELPER"]["program"]()
+    if program is None:
+        told = "no influxd: run deploy/servers.sh, or install Debian's package influxdb"
+        pytest.fail(told) if os.environ.get("CI") == "true" else pytest.skip(told)
+    with played["filled"](program, tmp_path_factory.mktemp("played")) as server:
+        yield server

@@ -1,0 +1,111 @@
+"""
+A real InfluxDB with what a lake holds after the demo: two facilities, thirteen months.
+
+Beside it a run of each job, a refusal, a jump, and days on which main and sub-meters differ.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from runpy import run_path
+
+import polars as pl
+from rich.console import Console
+
+from ingest import registry as registries
+from ingest.model import Period
+from ingest.schema import BALANCE, COLLECTORS, QUARANTINE, RUNS, TABLES, UNATTRIBUTED
+from ingest.settings import Settings
+from ingest.store.connect import connect
+from ingest.store.lake.adapter import Lake
+from pipelines import demo
+from pipelines.factors import catalogue as factors
+from pipelines.jobs.context import Context
+from pipelines.jobs.table import JOBS
+from pipelines.notify.mail import connect as connect_mail
+from rules import catalogue
+
+ROOT = Path(__file__).parents[2]
+HELPER = run_path(str(ROOT / "tests" / "influx.py"))
+FACILITIES = ("ceramics-sample", "dc-sample")
+
+
+@contextmanager
+def filled(program: Path, folder: Path) -> Iterator[tuple[object, str]]:
+    """
+    Start a server and fill a database of it.
+
+    Of readings and quarter-hours, which the dashboards do not look far back at, only the last two days.
+    """
+    for part in ("influxd", "demo"):
+        (folder / part).mkdir()
+    server = HELPER["Influxd"](program, folder / "influxd")
+    server.first_start()
+    try:
+        database, lake = server.database(), _played(folder / "demo")
+        with closing(connect(server.url(database), Settings(store_password=HELPER["PASSWORD"]))) as store:
+            for table in TABLES:
+                days = Period(demo.NOW - timedelta(days=2), demo.NOW)
+                rows = lake.read(table, days if table == "readings" else None)
+                store.write(table, rows.filter(pl.col("interval") != "15m") if table == "energy" else rows)
+        yield server, database
+    finally:
+        server.stop()
+
+
+def _played(folder: Path) -> Lake:
+    lake = Lake(folder / "data")
+    outbox = connect_mail(f"file:{folder / 'outbox'}")
+    world = (registries.load(ROOT / "deploy/registry").select(FACILITIES), factors.load(), catalogue.load(), outbox)
+    with (folder / "said").open("w") as said:
+        demo.play(Context(lake, *world, "peakwatch@example.org"), folder, Console(file=said))
+    lake.write(RUNS.name, _runs())
+    lake.write(QUARANTINE.name, _refusal())
+    lake.write(UNATTRIBUTED.name, _jump())
+    lake.write(BALANCE.name, _beyond())
+    counted = {"items": 10, "stored": 7, "duplicate": 1, "quarantined": 1, "pending": 1, "overflow": 0}
+    process = {"collector": "c", "started": demo.NOW, "at": demo.NOW} | counted
+    lake.write(COLLECTORS.name, pl.DataFrame([process], schema=COLLECTORS.schema))
+    return lake
+
+
+def _runs() -> pl.DataFrame:
+    at = demo.NOW - timedelta(minutes=5)
+    run = {"since": at, "until": at, "rows": 1, "seconds": 0.5, "outcome": "done", "error": ""}
+    return pl.DataFrame([{"job": job, "at": at, **run} for job in JOBS], schema=RUNS.schema)
+
+
+def _refusal() -> pl.DataFrame:
+    refusal = {"id": "ab12", "facility": "dc-sample", "topic": "peakwatch/v1/dc-sample/g/readings", "entries": 3}
+    said = {"item": -1, "reason": "not_json", "sentence": "", "received": demo.NOW - timedelta(minutes=30)}
+    return pl.DataFrame([refusal | said | {"payload": b"{", "bytes": 1}], schema=QUARANTINE.schema)
+
+
+def _jump() -> pl.DataFrame:
+    start = demo.NOW - timedelta(days=2)
+    jump = {
+        "facility": "dc-sample",
+        "meter": "E-main",
+        "kind": "jump",
+        "start": start,
+        "end": start + timedelta(days=1),
+    }
+    counted = {"quantity": 5000.0, "attributed": 0.0, "unit": "kWh", "steps": 1, "at": start, "sentence": "a jump"}
+    return pl.DataFrame([jump | counted], schema=UNATTRIBUTED.schema)
+
+
+def _beyond() -> pl.DataFrame:
+    """Seven days of a main meter below its sub-meters, six of another, and seven of one above them."""
+    main = {"facility": "dc-sample", "interval": "1d", "unit": "kWh", "coverage": 1.0, "status": "beyond_tolerance"}
+    counted = {"quantity": 900.0, "tolerance": 9.0, "reason": "", "meters": "m / s"}
+    yesterday = demo.NOW.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    cases = (("below-7", 7, -100.0), ("below-6", 6, -100.0), ("above-7", 7, 100.0))
+    days = [(meter, by, yesterday - timedelta(days=n)) for meter, count, by in cases for n in range(count)]
+    rows = [
+        main
+        | counted
+        | {"meter": meter, "start": at, "end": at + timedelta(days=1), "difference": by, "subs": 900 - by}
+        for meter, by, at in days
+    ]
+    return pl.DataFrame(rows, schema=BALANCE.schema)
