@@ -96,6 +96,8 @@ _FACILITY = Board(
             1,
             24,
         ),
+        Panel("peak_demand", "lines", (indicator("peak_demand", "1d", "$tag_facility"),), "kwatt", 1),
+        Panel("co2_market", "lines", (indicator("co2_market", "1mo", "$tag_facility"),), "suffix:t CO2", 1),
         Panel(
             "intensity",
             "lines",
@@ -284,8 +286,10 @@ _HEALTH = Board(
             "lines",
             (
                 Query(
-                    'SELECT count("value") / 300 FROM "raw"."readings" WHERE $timeFilter GROUP BY time(5m) fill(0)',
-                    "{rate}",
+                    # a process that starts anew counts from nothing: the step down is left out
+                    'SELECT non_negative_derivative(last("stored"), 1s) FROM "traffic"'
+                    ' WHERE $timeFilter GROUP BY time(5m), "collector"',
+                    "$tag_collector",
                 ),
             ),
             "suffix:1/s",

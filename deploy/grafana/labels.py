@@ -88,7 +88,6 @@ LEGENDS = {
     "lighting": Words("照明", "lighting"),
     "difference": Words("差值", "difference"),
     "tolerance": Words("允许偏差", "tolerance"),
-    "rate": Words("已存读数", "stored readings"),
     "refused": Words("隔离条目", "refused entries"),
     "none": Words("无", "none"),
 }

@@ -130,10 +130,24 @@ PANELS = {
         Words("GB/T 2589", "GB/T 2589"),
     ),
     "co2": _panel(
-        "二氧化碳排放（月）",
-        "CO2, monthly",
+        "二氧化碳排放（月，基于位置）",
+        "CO2, monthly, location based",
         "按注明日期的排放因子计算",
         "By dated emission factors",
+        Words("广东省碳达峰实施方案任务10", "Guangdong carbon-peak plan, task 10"),
+    ),
+    "peak_demand": _panel(
+        "最大需量（日）",
+        "Maximum demand, daily",
+        "每日15分钟平均功率的最大值；含估算的时段不计",
+        "Largest mean power over 15 minutes of each day; what was spread over a gap does not count",
+        _OWN,
+    ),
+    "co2_market": _panel(
+        "二氧化碳排放（月，基于市场）",
+        "CO2, monthly, market based",
+        "扣除已登记的绿电、绿证，其余用电按剩余电网因子；与基于位置的数值并列，互不抵扣",
+        "Less registered green power, the rest at the factor of the remaining grid; beside the location-based figure",
         Words("广东省碳达峰实施方案任务10", "Guangdong carbon-peak plan, task 10"),
     ),
     "intensity": _panel(
@@ -256,8 +270,8 @@ PANELS = {
     "rate": _panel(
         "每秒读数",
         "Readings per second",
-        "按读数时间统计的已存读数",
-        "Stored readings by the time they were taken",
+        "各采集进程每秒新存入的读数（五分钟平均）",
+        "Readings newly stored a second by each collector, over five minutes",
         _OWN,
     ),
     "lag": _panel("最新读数的滞后", "Age of the newest reading", "各单位最新读数的时间差", "By facility", _OWN),

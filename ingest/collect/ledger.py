@@ -1,14 +1,14 @@
 """
 The counts of a collector in the store, where any other process can check them.
 
-    Count -> rows of `collectors` and `gateways`, every few seconds and at the end
+    Count -> rows of `collectors`, `traffic` and `gateways`, every few seconds and at the end
 
 A process that is killed loses the counts of its last seconds, never a reading.
 """
 
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 import polars as pl
@@ -16,12 +16,14 @@ import structlog
 
 from ingest.collect.metrics import Count
 from ingest.errors import StoreError
-from ingest.schema import COLLECTORS, GATEWAYS
+from ingest.schema import COLLECTORS, GATEWAYS, TRAFFIC
 from ingest.store.base import Store
 
 log = structlog.get_logger(__name__)
 
 _EVERY = 5.0  # [s]
+# of `traffic`: short enough for a curve of a day, long enough for years of it
+_TICK = timedelta(minutes=5)
 
 
 def collector_row(count: Count, *, collector: str, started: datetime, at: datetime) -> pl.DataFrame:
@@ -36,6 +38,11 @@ def collector_row(count: Count, *, collector: str, started: datetime, at: dateti
         "overflow": count.overflow,
     }
     return pl.DataFrame([row], schema=COLLECTORS.schema)
+
+
+def traffic_row(counted: pl.DataFrame) -> pl.DataFrame:
+    """Return the row of `traffic` for a row of `collectors`; a later one of the same five minutes replaces it."""
+    return counted.with_columns(pl.col("at").dt.truncate(_TICK)).select(TRAFFIC.schema.names())
 
 
 def gateway_rows(count: Count, *, collector: str, started: datetime, at: datetime, shared: bool) -> pl.DataFrame:
@@ -94,6 +101,7 @@ class Ledger:
         try:
             row = collector_row(count, collector=self._collector, started=self._started, at=at)
             self._store.write(COLLECTORS.name, row)
+            self._store.write(TRAFFIC.name, traffic_row(row))
             rows = gateway_rows(count, collector=self._collector, started=self._started, at=at, shared=self._shared)
             self._store.write(GATEWAYS.name, rows)
         except StoreError as error:

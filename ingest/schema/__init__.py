@@ -14,6 +14,7 @@ from ingest.schema.collected import (
     QUARANTINE_STATES,
     READINGS,
     REPLACED,
+    TRAFFIC,
     VOID,
 )
 from ingest.schema.columns import TIME, Column, Table
@@ -30,6 +31,7 @@ TABLES: dict[str, Table] = {
         QUARANTINE,
         QUARANTINE_STATES,
         COLLECTORS,
+        TRAFFIC,
         GATEWAYS,
         ENERGY,
         UNATTRIBUTED,
@@ -72,6 +74,7 @@ __all__ = [
     "RUNS",
     "TABLES",
     "TIME",
+    "TRAFFIC",
     "UNATTRIBUTED",
     "VERDICTS",
     "VOID",

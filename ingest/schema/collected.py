@@ -104,6 +104,19 @@ COLLECTORS = Table(
     ),
 )
 
+TRAFFIC = Table(
+    "traffic",
+    "how far one process of one collector had counted in each five minutes: what readings per second are made of",
+    key=("collector", "at"),
+    time="at",
+    columns=(
+        text("collector", "client id of the collector"),
+        time("at", "start of the five minutes"),
+        count("items", "items received since the process started"),
+        count("stored", "of them new to the store, or changed what it held"),
+    ),
+)
+
 GATEWAYS = Table(
     "gateways",
     "one gateway, as one process of one collector heard it",

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from ingest import registry as registries
 from ingest.model import Period
-from ingest.schema import BALANCE, COLLECTORS, QUARANTINE, RUNS, TABLES, UNATTRIBUTED
+from ingest.schema import BALANCE, COLLECTORS, INDICATORS, QUARANTINE, RUNS, TABLES, TRAFFIC, UNATTRIBUTED
 from ingest.settings import Settings
 from ingest.store.connect import connect
 from ingest.store.lake.adapter import Lake
@@ -64,9 +64,14 @@ def _played(folder: Path) -> Lake:
     lake.write(QUARANTINE.name, _refusal())
     lake.write(UNATTRIBUTED.name, _jump())
     lake.write(BALANCE.name, _beyond())
+    lake.write(INDICATORS.name, _peak(lake))
     counted = {"items": 10, "stored": 7, "duplicate": 1, "quarantined": 1, "pending": 1, "overflow": 0}
     process = {"collector": "c", "started": demo.NOW, "at": demo.NOW} | counted
     lake.write(COLLECTORS.name, pl.DataFrame([process], schema=COLLECTORS.schema))
+    traffic = [
+        {"collector": "c", "at": demo.NOW - timedelta(minutes=n), "items": 90 - n, "stored": 90 - n} for n in (5, 10)
+    ]
+    lake.write(TRAFFIC.name, pl.DataFrame(traffic, schema=TRAFFIC.schema))
     return lake
 
 
@@ -93,6 +98,13 @@ def _jump() -> pl.DataFrame:
     }
     counted = {"quantity": 5000.0, "attributed": 0.0, "unit": "kWh", "steps": 1, "at": start, "sentence": "a jump"}
     return pl.DataFrame([jump | counted], schema=UNATTRIBUTED.schema)
+
+
+def _peak(lake: Lake) -> pl.DataFrame:
+    """A peak of one day: the meters of these facilities are read every hour, so they have none."""
+    rows = lake.read(INDICATORS.name, facility=["dc-sample"], indicator=["peak_demand"], interval=["1d"])
+    told = {"numerator": 1500.0, "denominator": 0.25, "value": 6000.0, "coverage": 1.0, "status": "ok", "reason": ""}
+    return rows.tail(1).with_columns(**{name: pl.lit(value) for name, value in told.items()})
 
 
 def _beyond() -> pl.DataFrame:
