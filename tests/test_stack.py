@@ -14,7 +14,7 @@ from typer.main import get_command
 from ingest import settings
 from ingest.store.connect import parse
 from ingest.store.influx.http import Target
-from ingest.store.influx.setup import ROLES, Vault
+from ingest.store.influx.setup import ROLES, Vault, secrets_of
 from pipelines import cli
 from pipelines.credentials import stack as secrets
 
@@ -123,6 +123,14 @@ def test_each_service_sees_the_token_of_its_own_role_alone() -> None:
         assert "store-init" in SERVICES[name]["depends_on"], "starts before its token is there"
     assert SERVICES["store-init"]["command"] == ["store", "init", "--secrets", TOKENS[1]]
     assert [name for name in SERVICES if "peakwatch_store_admin_token" in str(SERVICES[name])] == ["store-init"]
+
+
+def test_the_scheduler_alone_fills_the_databases_of_facilities_from_where_store_init_wrote_their_secrets() -> None:
+    (source, target, mode) = next(one for one in mounts(SERVICES["scheduler"]) if "facilities" in one[0])
+    assert Path(source) == secrets_of(Path(TOKENS[0]), "any").parent
+    assert mode == "ro"
+    assert settings.load(ROOT / "deploy" / "peakwatch.toml").facility_secrets == Path(target)
+    assert [name for name, service in SERVICES.items() if target in str(service)] == ["scheduler"]
 
 
 def test_a_token_that_store_init_wrote_is_what_each_service_reads(

@@ -1,6 +1,8 @@
 """The jobs over a lake: watermarks, late data, a mail server that is away; and that running twice changes nothing."""
 
 import shutil
+import threading
+import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -13,13 +15,14 @@ import pytest
 from ingest import registry as registries
 from ingest.errors import MailError, MailUnavailable, StoreUnavailable
 from ingest.model import Period
-from ingest.schema import READINGS
+from ingest.schema import READINGS, RUNS
 from ingest.store.lake.adapter import Lake
 from pipelines.factors import catalogue as factors
 from pipelines.jobs import announce, compute, judge, view, windows
-from pipelines.jobs.context import Context
+from pipelines.jobs.context import Context, Done, Job
 from pipelines.jobs.table import JOBS, run, watermark
 from pipelines.reports.overview import standing
+from pipelines.scheduler import Turns, schedule
 from rules import catalogue
 from rules.lifecycle import open_breaches
 
@@ -334,6 +337,38 @@ def test_the_scheduled_jobs_follow_the_readings_and_their_own_watermarks(context
     for name in ("compute", "judge", "announce"):
         assert run(JOBS[name], context, NOW + timedelta(minutes=15)) is not None
     assert len(post.sent) == 2
+
+
+def test_a_copy_that_hangs_keeps_no_job_waiting(context: Context, post: Post) -> None:
+    ran = {"job": "compute", "at": NOW - DAY, "since": NOW - 2 * DAY, "until": NOW - DAY, "outcome": "done"}
+    context.store.write("runs", pl.DataFrame([ran], schema=RUNS.schema))
+    going, goes_on = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> Done:
+        going.set()
+        assert goes_on.wait(60)
+        return Done(0)
+
+    copy = Job("copy-centre", hang, cron="0 0 1 1 *")
+    turns = Turns([copy])
+    scheduler = schedule(context, lambda: NOW, turns, [copy])
+    scheduler.start()
+    try:
+        assert going.wait(60)
+        end = time.monotonic() + 60
+        while not all(succeeded(turns)[name] for name in JOBS):
+            assert time.monotonic() < end, succeeded(turns)
+            time.sleep(0.05)
+        assert succeeded(turns)["copy-centre"] == 0
+    finally:
+        goes_on.set()
+        scheduler.shutdown()
+    assert succeeded(turns)["copy-centre"] == NOW.timestamp()
+
+
+def succeeded(turns: Turns) -> dict[str, float]:
+    family = next(one for one in turns.families() if one.name == "peakwatch_job_last_success_timestamp_seconds")
+    return {sample.labels["job_name"]: sample.value for sample in family.samples}
 
 
 def test_a_day_without_readings_has_its_coverage_told(context: Context) -> None:
