@@ -67,15 +67,17 @@ def register_steps(series: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.Dat
         a plain advance. Rows of one meter stand together, by time.
     """
     facts = meters.select("period", "modulus", "scale", "rated")
-    pairs = _pairs(series, facts).with_columns(
-        quantity=(pl.col("after") - pl.col("before")) * pl.col("scale"), bound=_bound()
-    )
-    advance = pl.col("quantity")
-    judged = pairs.with_columns(
-        covered=_elapsed() <= LONGEST * pl.col("period"),
-        plain=(advance >= 0)
-        & (advance <= pl.col("bound")).fill_null(value=True)
-        & ~_turned_twice(advance, pl.col("bound")),
+    advance, bound = pl.col("quantity"), pl.col("bound")
+    judged = (
+        _pairs(series, facts)
+        .lazy()
+        .with_columns(quantity=(pl.col("after") - pl.col("before")) * pl.col("scale"), bound=_bound())
+        .select(
+            *("row", "start", "end", "quantity"),
+            covered=_elapsed() <= LONGEST * pl.col("period"),
+            plain=(advance >= 0) & (advance <= bound).fill_null(value=True) & ~_turned_twice(advance, bound),
+        )
+        .collect()
     )
     own = exchanges.join(meters.select("facility", "meter", "row"), on=["facility", "meter"])
     odd = pl.concat([judged["row"].filter(~judged["plain"]), own["row"]]).unique()
