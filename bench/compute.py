@@ -107,7 +107,8 @@ def fill(heads: pl.DataFrame) -> None:
     """Fill slots, hours and days of one share of meters with what is known of each: the least that must be written."""
     for length in (96, 24, 1):
         rows = pl.int_range(heads.height * length, dtype=pl.UInt32, eager=True) // length
-        made = heads[rows].with_columns(start=pl.lit(DAY.start, TIME), end=pl.lit(DAY.end, TIME)).rechunk()
+        times = [pl.repeat(DAY.start, rows.len(), dtype=TIME, eager=True).alias(name) for name in ("start", "end")]
+        made = heads[rows].hstack(times)
         assert made.height == rows.len()
 
 
@@ -147,10 +148,12 @@ def ours(folder: Path, meters: pl.DataFrame, exchanges: pl.DataFrame, facts: pl.
 
 def written(meters: pl.DataFrame) -> float:
     """Return the seconds it takes to fill the result, share by share."""
+    known = {"interval": "15m", "factor_version": "2026-01-01-0123456789ab"}
+    known |= dict.fromkeys(("quantity", "kwh", "kgce", "kg_co2", "coverage", "estimated"), 1.0)
     heads = meters.select("facility", "meter", "carrier", "role", "scope", "unit").with_columns(
-        interval=pl.lit("15m"),
-        factor_version=pl.lit("2026-01-01-0123456789ab"),
-        **dict.fromkeys(("quantity", "kwh", "kgce", "kg_co2", "coverage", "estimated"), pl.lit(1.0)),
+        # values, for a literal would never be written out
+        pl.Series(name, [value] * meters.height)
+        for name, value in known.items()
     )
     begun = perf_counter()
     engine.run(fill, heads.iter_slices(SHARE))

@@ -114,8 +114,7 @@ def balances(energy: pl.DataFrame, tree: pl.DataFrame, days: Period) -> pl.DataF
         BALANCE rows, sorted by key: a day for every main meter, a slot where one of the meters has a row. Amounts are
         in the carrier's canonical unit. Not assessable, with the reason, where a meter is not covered.
     """
-    groups = _groups(tree)
-    if groups.is_empty():
+    if (tree["parent"] == "").all() or (groups := _groups(tree)).is_empty():
         return BALANCE.schema.to_frame()
     (zone,) = tree["timezone"].unique()
     slots = _slots(energy, groups)

@@ -94,3 +94,13 @@ def by_row(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Bring frames together that each are in the order of `row` and have no row in common."""
     together = pl.concat(parts)
     return together if together["row"].is_sorted() else together.sort("row", maintain_order=True)
+
+
+def quotient(above: pl.Expr, below: pl.Expr) -> pl.Expr:
+    """
+    Divide finite numbers so that a row has the same bits whatever the other rows are.
+
+    Polars multiplies by the reciprocal where the divisor is one value for all rows: a literal, or a column that a join
+    or an explode made of a single row. So a facility would differ in the last bit when it is computed alone.
+    """
+    return above / (below + above * 0)

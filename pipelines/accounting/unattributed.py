@@ -108,12 +108,13 @@ def _doubts(
     steps: pl.DataFrame, slots: pl.DataFrame, meters: pl.DataFrame, days: Sequence[Period]
 ) -> Iterator[pl.DataFrame]:
     """What stands still or is drawn, where the registry has meters that could."""
-    links, rows = doubts.sub_meters(meters), meters.with_row_index("row")
-    above, below = (
-        rows.join(links, left_on=["facility", "meter"], right_on=["facility", name], how="semi")
-        for name in ("meter", "sub")
-    )
-    if not (registers := above.filter(kind="register")["row"]).is_empty():
+    rows = meters.with_row_index("row")
+    if not (links := doubts.sub_meters(meters)).is_empty():
+        above, below = (
+            rows.join(links, left_on=["facility", "meter"], right_on=["facility", name], how="semi")
+            for name in ("meter", "sub")
+        )
+        registers = above.filter(kind="register")["row"]
         plain = _dated(named(_of(steps, registers).filter(_PLAIN), meters), days)
         yield doubts.frozen_registers(plain, named(_of(slots, below["row"]), meters), links)
     if not (told := rows.filter(pl.col("kind") != "register")["row"]).is_empty():

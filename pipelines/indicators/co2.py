@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from pipelines.accounting.runs import quotient
 from pipelines.indicators.energy_consumption import KG_PER_T, at_boundary
 from pipelines.indicators.parts import World, rows
 
@@ -27,7 +28,9 @@ def co2(world: World) -> pl.DataFrame:
         enterprises.
     """
     folded = at_boundary(replace(world, energy=caused(world)), "kg_co2")
-    return rows(world, folded, indicator="co2", unit=pl.lit("t CO2"), value=pl.col("numerator") / KG_PER_T)
+    return rows(
+        world, folded, indicator="co2", unit=pl.lit("t CO2"), value=quotient(pl.col("numerator"), pl.lit(KG_PER_T))
+    )
 
 
 def caused(world: World) -> pl.DataFrame:

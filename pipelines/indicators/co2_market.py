@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from pipelines.accounting.runs import quotient
 from pipelines.factors.catalogue import MARKET
 from pipelines.indicators import meters
 from pipelines.indicators.co2 import caused
@@ -57,7 +58,13 @@ def co2_market(world: World) -> pl.DataFrame:
     )
     folded = fold(world, parts).join(meters.evidence(members), on=SUBJECT, how="left")
     named = _named(world, folded).with_columns(denominator=pl.lit(None, pl.Float64))
-    return rows(world, named, indicator="co2_market", unit=pl.lit("t CO2"), value=pl.col("numerator") / KG_PER_T)
+    return rows(
+        world,
+        named,
+        indicator="co2_market",
+        unit=pl.lit("t CO2"),
+        value=quotient(pl.col("numerator"), pl.lit(KG_PER_T)),
+    )
 
 
 def _factors(world: World) -> pl.DataFrame:

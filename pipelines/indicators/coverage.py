@@ -6,6 +6,7 @@ It can always be assessed: where nothing came it is zero.
 
 import polars as pl
 
+from pipelines.accounting.runs import quotient
 from pipelines.indicators import meters
 from pipelines.indicators.parts import LENGTH, PART, SUBJECT, World, fold, rows
 
@@ -21,7 +22,7 @@ def coverage(world: World) -> pl.DataFrame:
         [h]. Not assessable only where no meter was valid.
     """
     folded = fold(world, _parts(world))
-    value = pl.col("numerator") / pl.col("denominator")
+    value = quotient(pl.col("numerator"), pl.col("denominator"))
     names = meters.evidence(world.meters.filter(~pl.col("virtual")).with_columns(scope=pl.lit(""), sign=1))
     folded = folded.with_columns(coverage=value.fill_null(0.0)).join(names, on=SUBJECT, how="left")
     return rows(world, folded, indicator="coverage", unit=pl.lit("1"), value=value)

@@ -9,6 +9,7 @@ Energy-consuming media (耗能工质) count where the boundary meters them.
 
 import polars as pl
 
+from pipelines.accounting.runs import quotient
 from pipelines.indicators import meters
 from pipelines.indicators.parts import EQUIVALENT, SUBJECT, Basis, World, amount, fold, rows, total
 
@@ -30,7 +31,7 @@ def energy_consumption(world: World, basis: Basis = EQUIVALENT) -> pl.DataFrame:
     References:
         GB/T 2589-2020, General rules for calculation of the comprehensive energy consumption, chapter 5.
     """
-    value = pl.col("numerator") / KG_PER_T
+    value = quotient(pl.col("numerator"), pl.lit(KG_PER_T))
     folded = at_boundary(world, basis.column)
     return rows(world, folded, indicator=basis.code("energy_consumption"), unit=pl.lit("tce"), value=value)
 

@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from pipelines.accounting.runs import quotient
 from pipelines.indicators.energy_consumption import at_boundary
 from pipelines.indicators.parts import EQUIVALENT, Basis, World, rows
 
@@ -23,5 +24,5 @@ def energy_per_area(world: World, basis: Basis = EQUIVALENT) -> pl.DataFrame:
     """
     areas = world.facts.select("facility", area="floor_area_m2").drop_nulls()
     folded = at_boundary(world, basis.column).join(areas, on="facility").with_columns(denominator="area")
-    value = pl.col("numerator") / pl.col("denominator")
+    value = quotient(pl.col("numerator"), pl.col("denominator"))
     return rows(world, folded, indicator=basis.code("energy_per_area"), unit=pl.lit("kgce/m2"), value=value)

@@ -6,6 +6,7 @@ It is never netted against energy or location-based carbon dioxide. `co2_market`
 
 import polars as pl
 
+from pipelines.accounting.runs import quotient
 from pipelines.indicators.parts import PART, World, fold, rows, total
 
 
@@ -39,7 +40,7 @@ def split(world: World) -> pl.DataFrame:
     inside = (pl.min_horizontal("end", "part_end") - pl.max_horizontal("start", "part_start")).clip(
         lower_bound=pl.duration()
     )
-    share = inside / (pl.col("end") - pl.col("start"))
+    share = quotient(inside.to_physical(), (pl.col("end") - pl.col("start")).to_physical())
     return (
         world.green_power.join(world.parts, how="cross")
         .group_by("facility", *PART, maintain_order=True)

@@ -10,6 +10,7 @@ only, it is that of the facility's boundary.
 import polars as pl
 
 from pipelines.accounting.registers import RATIOS
+from pipelines.accounting.runs import quotient
 from pipelines.indicators import meters
 from pipelines.indicators.parts import (
     EQUIVALENT,
@@ -62,7 +63,7 @@ def intensity(world: World, basis: Basis = EQUIVALENT) -> pl.DataFrame:
         folded,
         indicator=basis.code(CODE),
         unit="kgce/" + pl.col("unit"),
-        value=pl.col("numerator") / pl.col("denominator"),
+        value=quotient(pl.col("numerator"), pl.col("denominator")),
         refusals=[(pl.col("denominator") <= 0, pl.format("the output of {} is {}", "scope", "denominator"))],
     )
 
@@ -95,11 +96,12 @@ def output(activity: pl.DataFrame, products: pl.DataFrame, parts: pl.DataFrame) 
         .with_columns(twice=pl.col("end").cum_max().shift().over(SUBJECT) > pl.col("start"))
     )
     inside = pl.min_horizontal("end", "part_end") - pl.max_horizontal("start", "part_start")
+    share = quotient(inside.to_physical(), (pl.col("end") - pl.col("start")).to_physical())
     sums = (
         _placed(reported, parts)
         .group_by(*SUBJECT, *PART, maintain_order=True)
         .agg(
-            amount=(pl.col("quantity") * pl.col("ratio") * (inside / (pl.col("end") - pl.col("start")))).sum(),
+            amount=(pl.col("quantity") * pl.col("ratio") * share).sum(),
             coverage=(inside.sum() / LENGTH.first()).clip(0, 1),
             twice=pl.col("twice").any(),
         )

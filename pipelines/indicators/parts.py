@@ -18,6 +18,7 @@ import polars as pl
 from ingest.model import Period
 from ingest.schema import INDICATORS, TIME
 from pipelines import periods
+from pipelines.accounting.runs import quotient
 from pipelines.factors.catalogue import MARKET, SOURCE, Factors
 
 _UNVALUED = {
@@ -120,7 +121,9 @@ def amount(world: World, subjects: pl.DataFrame, *, members: pl.DataFrame, colum
     found = due.join(energy, on=["facility", "meter", "part", "part_start"], how="left").sort(*PART, "meter")
     if column == SOURCE:
         found = _at_source(world, found, subjects)
-    valid = (pl.col("part_end") - pl.max_horizontal("valid_from", "part_start")) / LENGTH
+    valid = quotient(
+        (pl.col("part_end") - pl.max_horizontal("valid_from", "part_start")).to_physical(), LENGTH.to_physical()
+    )
     silent = pl.col("quantity").is_null()
     unvalued = pl.col("value").is_null()
     amounts = found.group_by(*SUBJECT, *PART, maintain_order=True).agg(

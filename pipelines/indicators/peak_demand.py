@@ -171,5 +171,5 @@ def _rows(world: World, found: pl.DataFrame) -> pl.DataFrame:
     folded = found.with_columns(
         scope=blank, versions=blank, doubts=blank, denominator=pl.when(pl.col("numerator").is_not_null()).then(_HOURS)
     )
-    value = pl.col("numerator") / pl.col("denominator")
+    value = runs.quotient(pl.col("numerator"), pl.col("denominator"))
     return rows(world, folded, indicator=CODE, unit=pl.lit("kW"), value=value)

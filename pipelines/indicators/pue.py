@@ -7,6 +7,7 @@ continuous months; a shorter one is an interim value, iPUE).
 
 import polars as pl
 
+from pipelines.accounting.runs import quotient
 from pipelines.indicators import meters
 from pipelines.indicators.parts import World, amount, fold, ratio, rows
 
@@ -33,7 +34,7 @@ def pue(world: World) -> pl.DataFrame:
     below = amount(world, centres, members=computing, column="kwh", absent="no electricity meter of role it is valid")
     names = meters.over(centres, whole, computing)
     folded = fold(world, ratio(above, below)).join(names, on=["facility", "scope"], how="left")
-    value = pl.col("numerator") / pl.col("denominator")
+    value = quotient(pl.col("numerator"), pl.col("denominator"))
     return rows(
         world,
         folded,

@@ -31,7 +31,7 @@ def test_the_whole_line_on_influxdb(influxd, tmp_path, monkeypatch):
             status="ok"
         )
         notices = store.read("notices")
-    assert f"{stored + 30:,} received = {stored:,} stored + 30 duplicate + 0 quarantined + 0 pending" in said.get()
+    assert f"{stored + 48:,} received = {stored:,} stored + 48 duplicate + 0 quarantined + 0 pending" in said.get()
     assert list(events.select("facility", "rule", "kind").iter_rows()) == [
         ("ceramics-sample", "gb-21252-2023-level3", "opened"),
         ("dc-sample", "gd-13-pue", "opened"),
