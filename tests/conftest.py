@@ -1,7 +1,7 @@
 """
 Settings and servers of all tests: a property is tried without a stopwatch, for tests say nothing about time.
 
-With CI=true the examples follow from the test, so that the same code has the same answer; by hand each run tries others.
+With CI=true the examples follow from the test, so the same code has the same answer; by hand each run tries others.
 """
 
 import os
