@@ -38,6 +38,9 @@ from pipelines.jobs.windows import around, cut, days_of, dirty, passed, portions
 # readings reach the store after they were received; what a run may have missed for that, the next one looks at again
 OVERLAP = timedelta(hours=1)
 
+# slots: to sort so many takes longer than a commit
+_MANY = 100_000
+
 # an output may reach into a window from before it, and overlap with one that began as long before
 _BEFORE = 2 * LONGEST_OUTPUT
 
@@ -131,7 +134,7 @@ def _window(context: Context, registry: Registry, *, window: Period, at: datetim
     done = [_days(context, registry, portion, at) for portion in portions(window, zone, meters=registry.meters.height)]
     rows = sum(written for written, _ in done)
     days = _filled(store.read(ENERGY.name, month, facility=names, interval=["1d"]))
-    rows += _settle(store, energy.roll_up(days, "1mo", zone), month, "1mo", names)
+    rows += _settle(store, energy.roll_up(days, "1mo", zone), month, names, ["1mo"])
     wanted = {"1d": periods.days(window, zone), "1mo": [month], "12mo": _years(month, zone, at)}
     rows += _indicators(context, registry, wanted, pl.concat(peaks for _, peaks in done))
     context.advance(1)
@@ -146,7 +149,7 @@ def _days(context: Context, registry: Registry, window: Period, at: datetime) ->
     factors = context.factors.with_measured(registry.calorific)
     slots = spread(steps, window)
     levels = _with_virtual(energy.levels(slots, registry.meters, registry.facts, factors, zone), registry, zone)
-    written = sum(_settle(store, rows, window, interval, names) for interval, rows in levels.items())
+    written = sum(_settle(store, rows, window, names, intervals) for intervals, rows in _batches(levels))
     ledger = unattributed.ledger(steps, slots, registry.meters, periods.days(window, zone))
     peaks = table.daily_peaks(levels["15m"], registry, periods.days(window, zone), factors=context.factors)
     written += _booked(store, ledger, names, window) + _balance(store, levels["15m"], registry, window)
@@ -212,9 +215,16 @@ def _parts(read: Callable[..., pl.DataFrame], wanted: dict[str, list[Period]], y
     return pl.concat(read(span, interval=[interval]) for interval, span in [*spans, ("1mo", years)])
 
 
-def _settle(store: Store, rows: pl.DataFrame, window: Period, interval: str, names: list[str]) -> int:
-    """Write energy rows of an interval, and empty the stored ones of the window that no reading supports any more."""
-    stored = partial(store.read, ENERGY.name, window, facility=names, interval=[interval])
+def _batches(levels: dict[str, pl.DataFrame]) -> list[tuple[list[str], pl.DataFrame]]:
+    """Intervals and rows that are written at once: all of them, or where they are many, each in its own order."""
+    if levels["15m"].height < _MANY:
+        return [(list(levels), pl.concat(levels.values()))]
+    return [([interval], rows) for interval, rows in levels.items()]
+
+
+def _settle(store: Store, rows: pl.DataFrame, window: Period, names: list[str], intervals: list[str]) -> int:
+    """Write energy rows of intervals, and empty the stored ones of the window that no reading supports any more."""
+    stored = partial(store.read, ENERGY.name, window, facility=names, interval=intervals)
     gone = _filled(stored(columns=[*ENERGY.key, "quantity"])).join(rows, on=ENERGY.key, how="anti")
     if not gone.is_empty():
         nothing = {name: pl.lit(None, pl.Float64()) for name in ("quantity", "kwh", "kgce", "kg_co2")}
