@@ -82,7 +82,15 @@ def levels(
     Returns:
         ENERGY rows by interval (15m, 1h, 1d), each as `to_energy` and `roll_up` return them.
     """
-    quarters = _valued(slots, meters, facts, factors)
+    return _levels(_valued(slots, meters, facts, factors), zone)
+
+
+def levels_of(quarters: pl.DataFrame, zone: ZoneInfo) -> dict[str, pl.DataFrame]:
+    """Add ENERGY rows of interval 15m up to the hours and days of a zone; returns as `levels` does."""
+    return _levels(_numbered(quarters), zone)
+
+
+def _levels(quarters: _Numbered, zone: ZoneInfo) -> dict[str, pl.DataFrame]:
     hours = _added(quarters, "1h", zone)
     found = {"15m": quarters, "1h": hours, "1d": _added(hours, "1d", zone)}
     return {interval: _named(numbered, interval) for interval, numbered in found.items()}

@@ -161,8 +161,7 @@ def _with_virtual(levels: dict[str, pl.DataFrame], registry: Registry, zone: Zon
     quarters = balance.virtual(levels["15m"], registry.tree, registry.virtual_parts)
     if quarters.is_empty():
         return levels
-    hours = energy.roll_up(quarters, "1h", zone)
-    own = {"15m": quarters, "1h": hours, "1d": energy.roll_up(hours, "1d", zone)}
+    own = energy.levels_of(quarters, zone)
     return {interval: pl.concat([rows, own[interval]]) for interval, rows in levels.items()}
 
 
