@@ -11,12 +11,13 @@ electricity the newest published grid average of the region (MEE and NBS announc
 import hashlib
 import tomllib
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from typing import TypeVar
 
 import polars as pl
 from pydantic import Field, ValidationError
@@ -43,6 +44,11 @@ _SUREST_FIRST: tuple[Confidence, ...] = ("V1", "V", "S", "RECALLED")
 KJ_PER_KGCE = 29307.6
 SOURCE = "kgce_source"  # coal equivalent with electricity at its source equivalent
 MARKET = "kg_co2_market"  # carbon dioxide with electricity at the factor of the remaining grid
+
+_PLACE = ("carrier", "division", "day")
+_FIGURES: dict[str, type[pl.DataType]] = dict.fromkeys(("kwh_per_unit", "kgce_per_unit", "kg_co2_per_unit"), pl.Float64)
+_Figures = tuple[float | str | None, ...]
+_Dated = TypeVar("_Dated", bound=Row)
 
 
 class _File(Strict):
@@ -103,13 +109,15 @@ class Factors:
             The rows of `places` in their order, with kwh_per_unit [kWh], kgce_per_unit [kgce], kg_co2_per_unit [kg CO2]
             and factor_version, which names the measured heat.
         """
+        if self.measured.is_empty():
+            return self.add_to(places).with_columns(factor_version=pl.lit(self.version))
         key = ["facility", "meter", "day"]
         holding = places.select(key).join(self.measured, on=["facility", "meter"])
         holding = holding.filter(pl.col("day").is_between("heat_from", "heat_to")).drop("heat_from", "heat_to")
         own, measured = pl.col("ncv_kj"), pl.col("ncv_kj").is_not_null()
         by_heat = measured & pl.col("kg_co2_per_kj").is_not_null()
         return (
-            self._added(places)
+            _added(places, _PLACE, _FIGURES | {"kg_co2_per_kj": pl.Float64}, self._of)
             .join(holding, on=key, how="left", maintain_order="left")
             .with_columns(
                 kwh_per_unit=pl.when(measured).then(own / KJ_PER_KWH).otherwise("kwh_per_unit"),
@@ -135,15 +143,16 @@ class Factors:
             The rows of `places` in their order, with kwh_per_unit [kWh], kgce_per_unit [kgce] and kg_co2_per_unit
             [kg CO2] of the carrier's canonical unit; null where no factor holds.
         """
-        return self._added(places).drop("kg_co2_per_kj")
+        return _added(places, _PLACE, _FIGURES, lambda *place: self._of(*place)[: len(_FIGURES)])
 
-    def _added(self, places: pl.DataFrame) -> pl.DataFrame:
-        key = ["carrier", "division", "day"]
-        wanted = places.select(key).unique(maintain_order=True)
-        for table in (self._coal_equivalents, self._emissions):
-            holding = _holding(wanted.select(key).join(table, on="carrier"), key)
-            wanted = wanted.join(holding, on=key, how="left")
-        return places.join(wanted, on=key, how="left", maintain_order="left")
+    def _of(self, carrier: str, division: str, day: date) -> _Figures:
+        """Return kWh, kgce and kg CO2 of one unit, and kg CO2 of one kJ."""
+        coal = _holding((row for row in self.coal_equivalents if row.carrier == carrier), division, day)
+        emission = _holding((row for row in self.emissions if row.carrier == carrier), division, day)
+        return (
+            *((coal.kwh_per_unit, coal.kgce) if coal else (None, None)),
+            *((emission.kg_co2_per_unit, emission.kg_co2_per_kj) if emission else (None, None)),
+        )
 
     def unverified(self, amount: str) -> dict[str, Confidence]:
         """
@@ -185,25 +194,12 @@ class Factors:
             The rows of `places` in their order, with source_kgce [kgce/kWh], null where none holds, and source_doubt,
             its confidence where it is neither verified nor confirmed.
         """
-        table = pl.DataFrame(
-            [
-                (limit, row.region, row.valid_from, row.valid_to or date.max, row.kgce, self._doubt(row))
-                for row in self.source_equivalents
-                for limit in row.limits or ("",)
-            ],
-            schema={
-                "limit": pl.String,
-                "region": pl.String,
-                "valid_from": pl.Date,
-                "valid_to": pl.Date,
-                "source_kgce": pl.Float64,
-                "source_doubt": pl.String,
-            },
-            orient="row",
-        )
-        key = ["limit", "division", "day"]
-        holding = places.select(key).unique().join(table, on="limit")
-        return places.join(_holding(holding, key), on=key, how="left", maintain_order="left")
+        figures = {"source_kgce": pl.Float64, "source_doubt": pl.String}
+        return _added(places, ("limit", "division", "day"), figures, self._source_of)
+
+    def _source_of(self, limit: str, division: str, day: date) -> tuple[float | None, Confidence | None]:
+        row = _holding((row for row in self.source_equivalents if limit in (row.limits or [""])), division, day)
+        return (row.kgce, self._doubt(row)) if row else (None, None)
 
     def remaining_of_places(self, places: pl.DataFrame) -> pl.DataFrame:
         """
@@ -215,20 +211,11 @@ class Factors:
         Returns:
             The rows of `places` in their order, with remaining_kg_co2 [kg CO2/kWh], null where none holds.
         """
-        table = _frame([(row, row.region, row.kg_co2) for row in self.remaining], "remaining_kg_co2").drop("carrier")
-        key = ["division", "day"]
-        holding = places.select(key).unique().join(table, how="cross")
-        return places.join(_holding(holding, key), on=key, how="left", maintain_order="left")
+        return _added(places, ("division", "day"), {"remaining_kg_co2": pl.Float64}, self._remaining_of)
 
-    @cached_property
-    def _coal_equivalents(self) -> pl.DataFrame:
-        rows = [(row, "", row.kwh_per_unit, row.kgce) for row in self.coal_equivalents]
-        return _frame(rows, "kwh_per_unit", "kgce_per_unit")
-
-    @cached_property
-    def _emissions(self) -> pl.DataFrame:
-        rows = [(row, row.region, row.kg_co2_per_unit, row.kg_co2_per_kj) for row in self.emissions]
-        return _frame(rows, "kg_co2_per_unit", "kg_co2_per_kj")
+    def _remaining_of(self, division: str, day: date) -> tuple[float | None]:
+        row = _holding(self.remaining, division, day)
+        return (row.kg_co2 if row else None,)
 
 
 def load(confirmed: Collection[str] = (), *, folder: Traversable = _FOLDER) -> Factors:
@@ -272,7 +259,7 @@ def load(confirmed: Collection[str] = (), *, folder: Traversable = _FOLDER) -> F
 
 def _kind(row: Row) -> tuple[object, ...]:
     """What rows of one list have in common of which only one can hold on a day."""
-    return row.carrier, getattr(row, "region", ""), getattr(row, "limits", ())
+    return row.carrier, _region(row), getattr(row, "limits", ())
 
 
 def _twice(
@@ -291,29 +278,22 @@ def _twice(
     return [Problem(name, f"{times} rows", "one row") for name, times in names.items() if times > 1]
 
 
-def _holding(found: pl.DataFrame, key: list[str]) -> pl.DataFrame:
-    """Keep of the factors found for each place the one that holds: of the longest region, then the newest."""
-    return (
-        found.filter(
-            pl.col("division").str.starts_with(pl.col("region")),
-            pl.col("day").is_between("valid_from", "valid_to"),
-        )
-        .sort(pl.col("region").str.len_chars(), "valid_from")
-        .unique(key, keep="last")
-        .drop("region", "valid_from", "valid_to")
-    )
+def _holding(rows: Iterable[_Dated], division: str, day: date) -> _Dated | None:
+    """Of rows of one kind the one that holds in a division on a day: of the longest region, then the newest."""
+    holding = [
+        row for row in rows if row.valid_from <= day <= (row.valid_to or date.max) and division.startswith(_region(row))
+    ]
+    return max(holding, key=lambda row: (len(_region(row)), row.valid_from), default=None)
 
 
-def _frame(rows: Iterable[tuple[Row, str, *tuple[float | None, ...]]], *figures: str) -> pl.DataFrame:
-    """Frame to join with: carrier, valid_from, valid_to (open: the last day there is), region, then the figures."""
-    return pl.DataFrame(
-        [(row.carrier, row.valid_from, row.valid_to or date.max, *values) for row, *values in rows],
-        schema={
-            "carrier": pl.String,
-            "valid_from": pl.Date,
-            "valid_to": pl.Date,
-            "region": pl.String,
-            **dict.fromkeys(figures, pl.Float64),
-        },
-        orient="row",
-    )
+def _region(row: Row) -> str:
+    return getattr(row, "region", "")
+
+
+def _added(
+    places: pl.DataFrame, key: Sequence[str], figures: Mapping[str, type[pl.DataType]], of: Callable[..., _Figures]
+) -> pl.DataFrame:
+    """Add figures to places, each kind of place asked for once: there are few beside the places."""
+    kinds = places.select(key).unique().drop_nulls()
+    found = pl.DataFrame([of(*kind) for kind in kinds.iter_rows()], schema=figures, orient="row")
+    return places.join(kinds.hstack(found), on=key, how="left", maintain_order="left")
