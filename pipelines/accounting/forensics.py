@@ -66,18 +66,18 @@ def register_steps(series: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.Dat
         unattributed [canonical unit], before, after [shown unit], bound [canonical unit]; the last four are null for
         a plain advance. Rows of one meter stand together, by time.
     """
-    facts = meters.select("period", "modulus", "scale", "rated")
+    facts = meters.select(
+        "scale", "rated", "modulus", turn=pl.col("modulus") * pl.col("scale"), longest=LONGEST * pl.col("period")
+    )
     advance, bound = pl.col("quantity"), pl.col("bound")
     judged = (
-        _pairs(series, facts)
-        .lazy()
+        _pairs(series, facts.drop("modulus"))
         .with_columns(quantity=(pl.col("after") - pl.col("before")) * pl.col("scale"), bound=_bound())
         .select(
             *("row", "start", "end", "quantity"),
-            covered=_elapsed() <= LONGEST * pl.col("period"),
+            covered=_elapsed() <= pl.col("longest"),
             plain=(advance >= 0) & (advance <= bound).fill_null(value=True) & ~_turned_twice(advance, bound),
         )
-        .collect()
     )
     own = exchanges.join(meters.select("facility", "meter", "row"), on=["facility", "meter"])
     odd = pl.concat([judged["row"].filter(~judged["plain"]), own["row"]]).unique()
@@ -95,16 +95,15 @@ def register_steps(series: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.Dat
 
 def _pairs(series: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
     """Neighbouring values of one meter, with what is known of it; two values at one moment are no pair."""
-    exchange = pl.col("exchange") | pl.col("exchange").shift() if "exchange" in series.columns else pl.lit(value=False)
+    exchange = pl.col("exchange") | pl.col("exchange").shift()
     found = series.select(
         "row",
-        same=pl.col("row") == pl.col("row").shift(),
         start=pl.col("time").shift(),
         end="time",
         before=pl.col("value").shift(),
         after="value",
-        exchange=exchange,
-    ).filter(pl.col("same"), pl.col("start") < pl.col("end"))
+        **({"exchange": exchange} if "exchange" in series.columns else {}),
+    ).filter((series["row"] == series["row"].shift()) & (series["time"].shift() < series["time"]))
     return found.hstack(facts[found["row"]])
 
 
@@ -215,7 +214,7 @@ def _explained(pairs: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit("step_back"))
         .otherwise(pl.lit("exchange_likely"))
     )
-    named = pairs.with_columns(covered=_elapsed() <= LONGEST * pl.col("period"), bound=_bound())
+    named = pairs.with_columns(covered=_elapsed() <= pl.col("longest"), bound=_bound())
     named = named.with_columns(kind=kind.cast(KINDS))
     believed = pl.col("kind").is_in(["advance", "catch_up", "rollover", "exchange"])
     began = (pl.col("kind") == "reset") & pl.col("rated").is_not_null()
@@ -252,7 +251,7 @@ def _bound(elapsed: pl.Expr | None = None) -> pl.Expr:
 
 
 def _is_plausible(before: pl.Expr, after: pl.Expr, elapsed: pl.Expr) -> pl.Expr:
-    half = pl.when(after < before).then(pl.col("modulus") * pl.col("scale") / 2).otherwise(float("inf"))
+    half = pl.when(after < before).then(pl.col("turn") / 2).otherwise(float("inf"))
     return (_advance(before, after) <= pl.coalesce(_bound(elapsed), half)).fill_null(value=False)
 
 
@@ -268,4 +267,4 @@ def _explains(before: pl.Expr, after: pl.Expr, elapsed: pl.Expr) -> pl.Expr:
 
 def _turned_twice(advance: pl.Expr, bound: pl.Expr) -> pl.Expr:
     """Whether one turn more of the digits would be plausible too: then nobody knows how many there were."""
-    return (advance + pl.col("modulus") * pl.col("scale") <= bound).fill_null(value=False)
+    return (advance + pl.col("turn") <= bound).fill_null(value=False)

@@ -7,6 +7,8 @@ Nothing is guessed silently: what cannot be attributed carries no quantity, a na
 there is no step, nothing is known.
 """
 
+from math import isfinite
+
 import polars as pl
 
 from ingest.carriers import CARRIERS
@@ -70,13 +72,13 @@ def steps(readings: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.DataFrame)
     """
     known = _scaled(meters).with_row_index("row")
     series = _series(readings, known)
-    parts = [STEPS.to_frame()]
+    parts = []
     for kind, road in (("register", register_steps), ("interval", _interval), ("power", _power)):
         mine = known["kind"] == kind
         if mine.any():
             own = series if mine.all() else series.filter(mine[series["row"]])
             parts.append(_valid(road(own, known, exchanges), known))
-    return runs.by_row(parts)
+    return runs.by_row(parts or [STEPS.to_frame()])
 
 
 def named(frame: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
@@ -94,19 +96,30 @@ def _scaled(meters: pl.DataFrame) -> pl.DataFrame:
 
 def _series(readings: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
     """Usable values by meter and time: row of the meter in `meters`, time, value [registered unit]."""
+    place = runs.places(readings, meters, on=["facility", "meter", "unit"])
+    series = readings.select("time", "value").insert_column(0, place.alias("row"))
+    if place.has_nulls():
+        other = place.is_null()
+        series = pl.concat([series.filter(~other), _converted(readings.filter(other), meters)])
+    # what has a finite sum has no infinite value
+    if series["value"].has_nulls() or not isfinite(series["value"].sum()):
+        series = series.filter(pl.col("value").is_finite())
+    return runs.in_order(series, "row", "time")
+
+
+def _converted(readings: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
+    """Series of readings that are stored in another unit than is registered now; those of no meter are left out."""
     known = meters.select("facility", "meter", "row", wanted="unit").join(RATIOS, on="wanted")
-    found = runs.look_up(readings, known.drop("wanted"), on=["facility", "meter", "unit"])
-    series = found.select("row", "time", value=pl.col("value") * pl.col("ratio"))
-    usable = series["value"].is_finite().fill_null(value=False)
-    return runs.in_order(series if usable.all() else series.filter(usable), "row", "time")
+    found = readings.join(known, on=["facility", "meter", "unit"], maintain_order="left")
+    return found.select("row", "time", value=pl.col("value") * pl.col("ratio"))
 
 
 def _valid(found: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
     """Leave out steps from before the meter was valid."""
-    valid = found["start"] >= meters["valid_from"][found["row"]]
-    return (found if valid.all() else found.filter(valid)).select(
-        pl.col(name).cast(dtype) for name, dtype in STEPS.items()
-    )
+    steps = found.select(pl.col(name).cast(dtype) for name, dtype in STEPS.items())
+    if (steps["start"] >= meters["valid_from"].max()).all():
+        return steps
+    return steps.filter(steps["start"] >= meters["valid_from"][steps["row"]])
 
 
 def _interval(series: pl.DataFrame, meters: pl.DataFrame, _: pl.DataFrame) -> pl.DataFrame:

@@ -2,7 +2,8 @@
 Joins and sums over frames in the order of meters: work is done once for each run of equal keys, not once for each row.
 
 On ten million rows ordered by facility and meter this is several times as fast as hashing the names of every row, and
-the rows of a run are always added in the same order, so that the same rows give the same sum to the last bit.
+the rows of a run are always added in the same order, so that the same rows give the same sum to the last bit. A key has
+no nulls.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,18 +11,25 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 
-def look_up(frame: pl.DataFrame, table: pl.DataFrame, on: Sequence[str]) -> pl.DataFrame:
+def places(frame: pl.DataFrame, table: pl.DataFrame, on: Sequence[str]) -> pl.Series:
     """
-    Left join with a table whose key is `on`, each run of equal keys looked up once.
+    Look each run of equal keys up in a table whose key is `on`.
 
     Returns:
-        The rows of `frame` in their order, with the further columns of `table`; null where the table has no such key.
+        For each row of `frame` the row of the table; null where the table has no such key.
     """
     run = _run(frame, on)
-    heads = frame.select(on)[_begins(run).arg_true()]
+    heads = frame.select(on)[_begins(run.to_frame(), ["run"])]
     # of all meters in their order the table is what is looked for, as nearly always
-    found = table if heads.equals(table.select(on)) else heads.join(table, on=on, how="left", maintain_order="left")
-    return frame.hstack(found.drop(on)[run])
+    if heads.equals(table.select(on)):
+        return run
+    numbers = table.select(on).with_row_index("place")
+    return heads.join(numbers, on=on, how="left", maintain_order="left")["place"][run]
+
+
+def look_up(frame: pl.DataFrame, table: pl.DataFrame, on: Sequence[str]) -> pl.DataFrame:
+    """Left join with a table whose key is `on`: the rows of `frame` in their order, with its further columns."""
+    return frame.hstack(table.drop(on)[places(frame, table, on)])
 
 
 def aggregate(frame: pl.DataFrame, on: Sequence[str], *, columns: Mapping[str, pl.Expr]) -> pl.DataFrame:
@@ -31,9 +39,8 @@ def aggregate(frame: pl.DataFrame, on: Sequence[str], *, columns: Mapping[str, p
     Returns:
         One row a run, in order: the columns `on`, then those of `columns`.
     """
-    run = _run(frame, on)
-    found = frame.with_columns(run).group_by("run", maintain_order=True).agg(**columns)
-    return frame.select(on).filter(_begins(run)).hstack(found.drop("run"))
+    found = frame.with_columns(_run(frame, on)).group_by("run", maintain_order=True).agg(**columns)
+    return frame.select(on)[_begins(frame, on)].hstack(found.drop("run"))
 
 
 def totals(frame: pl.DataFrame, on: Sequence[str], *, sums: Sequence[str], first: Sequence[str] = ()) -> pl.DataFrame:
@@ -46,14 +53,13 @@ def totals(frame: pl.DataFrame, on: Sequence[str], *, sums: Sequence[str], first
     Returns:
         One row a run, in order: the columns `on`, those of `first` as they stand in its first row, those of `sums`.
     """
-    run = _run(frame, on)
-    begins = _begins(run).arg_true()
+    begins = _begins(frame, on)
     heads, values = frame.select(*on, *first)[begins], frame.select(sums)
     lengths = begins.extend_constant(frame.height, 1).diff(null_behavior="drop")
-    common = lengths.mode().sort()[0] if lengths.len() else 1
+    if lengths.min() == lengths.max():
+        return heads.hstack(_rows_of(values, lengths[0] if lengths.len() else 1))
+    run, common = _run(frame, on), lengths.mode().sort()[0]
     even = lengths == common
-    if even.all():
-        return heads.hstack(_rows_of(values, common))
     inside = even[run]
     odd = values.with_columns(run).filter(~inside).group_by("run", maintain_order=True).agg(pl.col(sums).sum())
     regular = _rows_of(values.filter(inside), common).insert_column(0, even.arg_true().cast(pl.UInt32).alias("run"))
@@ -64,8 +70,9 @@ def _run(frame: pl.DataFrame, on: Sequence[str]) -> pl.Series:
     return frame.select(pl.struct(on).rle_id().alias("run")).to_series().set_sorted()
 
 
-def _begins(run: pl.Series) -> pl.Series:
-    return (run != run.shift()).fill_null(value=True)
+def _begins(frame: pl.DataFrame, on: Sequence[str]) -> pl.Series:
+    """Return the rows with which a run of equal keys begins."""
+    return frame.select(pl.any_horizontal(pl.col(on).ne_missing(pl.col(on).shift())).arg_true()).to_series()
 
 
 def _rows_of(values: pl.DataFrame, length: int) -> pl.DataFrame:
@@ -76,22 +83,25 @@ def _rows_of(values: pl.DataFrame, length: int) -> pl.DataFrame:
 def numbered(frame: pl.DataFrame, names: Sequence[str]) -> pl.Series:
     """For each row the place of its names among all names, in order."""
     run = _run(frame, names)
-    heads = frame.select(names)[_begins(run).arg_true()]
+    heads = frame.select(names)[_begins(run.to_frame(), ["run"])]
     if not heads.equals(heads.unique(maintain_order=True).sort(names)):
-        places = heads.unique().sort(names).with_row_index("row")
-        run = heads.join(places, on=names, maintain_order="left")["row"][run]
+        known = heads.unique().sort(names).with_row_index("row")
+        run = heads.join(known, on=names, maintain_order="left")["row"][run]
     return run
 
 
 def in_order(frame: pl.DataFrame, row: str, time: str) -> pl.DataFrame:
     """Sort by the number of a meter and by time; what is in order already, as nearly always, is only looked at."""
     rows, times = frame[row], frame[time]
-    ahead = (rows > rows.shift()) | ((rows == rows.shift()) & (times >= times.shift()))
-    return frame if ahead.fill_null(value=True).all() else frame.sort(row, time, maintain_order=True)
+    if rows.is_sorted() and not ((times < times.shift()) & (rows == rows.shift())).any():
+        return frame
+    return frame.sort(row, time, maintain_order=True)
 
 
 def by_row(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Bring frames together that each are in the order of `row` and have no row in common."""
+    if len(parts) == 1:
+        return parts[0]
     together = pl.concat(parts)
     return together if together["row"].is_sorted() else together.sort("row", maintain_order=True)
 
