@@ -18,7 +18,7 @@ from ingest.model import Period
 from ingest.schema import ENERGY, TIME
 from pipelines import periods
 from pipelines.accounting import runs
-from pipelines.accounting.slots import EPOCH, SLOT
+from pipelines.accounting.slots import EPOCH, SLOT, share
 from pipelines.factors.catalogue import Factors
 
 Longer = Literal["1h", "1d", "1mo"]
@@ -122,12 +122,9 @@ def _valued(slots: pl.DataFrame, meters: pl.DataFrame, facts: pl.DataFrame, fact
     if changes:
         turn = pl.Series(changes, dtype=TIME).search_sorted(slots["start"], side="right")
         which = which + turn * places.height
-    quantity = pl.col("quantity")
     rows = slots.hstack(held.select(*_FACTORS, _version())[which]).select(
-        *("row", "start", "end", "quantity", "version"),
-        *(quantity.mul(pl.col(f"{name}_per_unit")).alias(name) for name in _AMOUNTS[1:]),
-        coverage=_within(pl.col("covered_seconds") / SLOT.total_seconds()),
-        estimated=_share(pl.col("estimated_quantity"), quantity),
+        *("row", "start", "end", "quantity", "coverage", "estimated", "version"),
+        *(pl.col("quantity").mul(pl.col(f"{name}_per_unit")).alias(name) for name in _AMOUNTS[1:]),
     )
     return _Numbered(rows, places.select(_METER), held["factor_version"].unique().sort())
 
@@ -195,8 +192,8 @@ def _added(numbered: _Numbered, interval: Longer, zone: ZoneInfo) -> _Numbered:
         .with_columns(pl.when(pl.col(f"{name}_known") > 0).then(name).alias(name) for name in known)
         .select(
             *("row", "start", "end", *_AMOUNTS, "version"),
-            coverage=_share(pl.col("covered"), _SECONDS),
-            estimated=_share(pl.col("weighted"), pl.col("weight")),
+            coverage=share(pl.col("covered"), _SECONDS),
+            estimated=share(pl.col("weighted"), pl.col("weight")),
         )
     )
     if versions.len() == 1 or not _changes_inside(parts):
@@ -252,13 +249,3 @@ def _hours(moments: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:
         start=pl.max_horizontal(hour, jump.forward_fill()),
         end=pl.min_horizontal(hour + _HOUR, jump.shift(-1).backward_fill()),
     )
-
-
-def _share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
-    """Share of a whole [0..1]; 0 of nothing. More than the whole (intervals that overlap) counts as the whole."""
-    return pl.when(whole != 0).then(_within(part / whole)).otherwise(0.0)
-
-
-def _within(share: pl.Expr) -> pl.Expr:
-    """Limit to [0..1], in half the time of `clip`."""
-    return pl.when(share > 1).then(1.0).when(share < 0).then(0.0).otherwise(share)

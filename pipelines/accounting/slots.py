@@ -1,7 +1,7 @@
 """
 Steps are spread over the 15-minute grid of UTC.
 
-    STEPS -> slots: row of the meter, start, quantity, covered time, what of it is estimated
+    STEPS -> slots: row of the meter, start, quantity, how much of the slot is covered, how much of it is estimated
 
 A step that reaches over slots is spread in proportion to time and, where it is longer than allowed, marked estimated.
 A slot without attributed time has no row: a gap is a gap, not a zero.
@@ -19,8 +19,10 @@ from pipelines.accounting import runs
 SLOT = timedelta(minutes=15)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SPAN = pl.col("end") - pl.col("start")
-_PARTS = ("quantity", "covered_seconds", "estimated_quantity")
+
+_SLOT_US = SLOT // timedelta(microseconds=1)
+_NEXT = pl.col("slot") + SLOT
+_FILLS = (pl.col("start") == pl.col("slot")) & (pl.col("end") == _NEXT)
 
 
 def spread(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
@@ -33,7 +35,8 @@ def spread(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
 
     Returns:
         One row a meter and slot with attributed time, by meter and time: row, start, end (UTC), quantity [canonical
-        unit], covered_seconds [s], estimated_quantity (the part from steps that are not covered) [canonical unit].
+        unit], coverage (share of the slot that is covered) [0..1], estimated (share of the quantity that rests on steps
+        that are not covered) [0..1].
     """
     first = EPOCH - (EPOCH - period.start) // SLOT * SLOT
     last = EPOCH + (period.end - EPOCH) // SLOT * SLOT
@@ -42,75 +45,82 @@ def spread(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
         pl.lit(first < last), pl.col("quantity").is_not_null(), inside
     )
     kept = kept.with_columns(slot=pl.col("start").dt.truncate(SLOT))
-    if kept.select(((pl.col("start") == pl.col("slot")) & (_SPAN == SLOT)).all()).item():
-        return _whole(kept)
-    # a step that reaches over three slots, or that starts in the slot of the one before
-    again = (pl.col("row") == pl.col("row").shift()) & (pl.col("slot") == pl.col("slot").shift())
-    odd = kept.select((pl.col("end") > pl.col("slot") + 2 * SLOT) | again.fill_null(value=False)).to_series()
-    if not odd.any():
-        return _beside(kept, first, last)
-    apart = kept["row"].is_in(kept["row"].filter(odd).unique().implode())
-    return runs.by_row([_beside(kept.filter(~apart), first, last), _pieced(kept.filter(apart), first, last)])
-
-
-def _whole(steps: pl.DataFrame) -> pl.DataFrame:
-    """Slots of steps that each fill one, as those of meters that are read on the quarter hour."""
-    covered = pl.col("covered")
-    return steps.select(
-        *("row", "start", "end", "quantity"),
-        covered_seconds=pl.when(covered).then(SLOT.total_seconds()).otherwise(0.0),
-        estimated_quantity=pl.when(covered).then(0.0).otherwise("quantity"),
+    if kept.select((_FILLS & pl.col("covered")).all()).item():
+        return kept.select("row", "start", "end", "quantity", coverage=pl.lit(1.0), estimated=pl.lit(0.0))
+    odd = kept["row"].filter(kept.select(_is_odd(last)).to_series()).unique().implode()
+    apart = pl.col("row").is_in(odd)
+    parts = [_one_by_one(kept.filter(~apart), first, last)]
+    if len(odd.item()):
+        parts.append(_added_up(kept.filter(apart), first, last))
+    return runs.by_row(parts).select(
+        *("row", pl.col("slot").alias("start"), _NEXT.alias("end"), "quantity", "coverage", "estimated")
     )
 
 
-def _beside(steps: pl.DataFrame, first: datetime, last: datetime) -> pl.DataFrame:
+def _is_odd(last: datetime) -> pl.Expr:
+    """Whether a slot can hold more than a part of one step and the end of the step before, or what is not covered."""
+    row, slot, end = pl.col("row"), pl.col("slot"), pl.col("end")
+    again = (row == row.shift()) & (slot == slot.shift())
+    alone = _goes_on(last) & ((row != row.shift(-1)) | (slot.shift(-1) != _NEXT)).fill_null(value=True)
+    return again.fill_null(value=False) | alone | (end > _NEXT + SLOT) | ~pl.col("covered")
+
+
+def _goes_on(last: datetime) -> pl.Expr:
+    return (pl.col("end") > _NEXT) & (pl.col("slot") < last - SLOT)
+
+
+def _one_by_one(steps: pl.DataFrame, first: datetime, last: datetime) -> pl.DataFrame:
     """
-    Slots of steps that reach over two of them at most, and of which no two of a meter start in the same one.
+    Slots of steps that are not odd, as of nearly every meter: row, slot, quantity, coverage, estimated.
 
-    So a slot holds the first part of one step and the second part of the step before; nearly every meter is read so.
+    Each step makes a slot, to which the row before leaves what reaches into it.
     """
-    middle = pl.col("slot") + SLOT
-    until = pl.min_horizontal("end", middle)
-    heads = _pieces(steps, pl.col("slot"), until - pl.col("start"))
-    reaches = steps.select(pl.col("end") > middle).to_series()
-    if not reaches.any():
-        return heads
-    tails = _pieces(steps, middle, pl.col("end") - until)
-    beside = (pl.col("row") == pl.col("row").shift(-1)) & (pl.col("slot").shift(-1) == middle)
-    meets = reaches & steps.select(beside.fill_null(value=False)).to_series()
-    added = tails.select(pl.when(meets).then(pl.col(_PARTS)).otherwise(0.0).shift(1, fill_value=0.0))
-    whole = heads.with_columns(heads[name] + added[name] for name in _PARTS).filter(pl.col("start") >= first)
-    return runs.in_order(pl.concat([whole, tails.filter(reaches & ~meets, pl.col("start") < last)]), "row", "start")
+    end, whole = pl.col("end"), (pl.col("end") - pl.col("start")).to_physical()
+    if steps.select(_FILLS.all()).item():
+        return steps.select("row", "slot", "quantity", coverage=pl.lit(1.0), estimated=pl.lit(0.0))
+    rows = steps.select(
+        *("row", "slot", "quantity"),
+        whole=whole,
+        time=(pl.min_horizontal("end", _NEXT) - pl.col("start")).to_physical(),
+        left=pl.when(_goes_on(last)).then((end - _NEXT).to_physical()).otherwise(0),
+    )
+    here, left = (pl.col("quantity") * (pl.col(part) / pl.col("whole")) for part in ("time", "left"))
+    return rows.select(
+        *("row", "slot"),
+        quantity=here + left.shift(fill_value=0.0),
+        coverage=(pl.col("time") + pl.col("left").shift(fill_value=0)) / _SLOT_US,
+        estimated=pl.lit(0.0),
+    ).filter(pl.col("slot") >= first)
 
 
-def _pieced(steps: pl.DataFrame, first: datetime, last: datetime) -> pl.DataFrame:
-    """Slots of any steps: each is cut into one piece for each slot it reaches over between `first` and `last`."""
+def _added_up(steps: pl.DataFrame, first: datetime, last: datetime) -> pl.DataFrame:
+    """Slots of any steps: each is cut into one piece for each slot it reaches over, and the pieces are added up."""
     begin, end = pl.max_horizontal("slot", pl.lit(first, TIME)), pl.min_horizontal("end", pl.lit(last, TIME))
-    count = (_seconds(end - begin) / SLOT.total_seconds()).ceil().cast(pl.UInt32)
+    count = ((end - begin).to_physical() - 1) // _SLOT_US + 1
     counted = steps.with_columns(slot=begin, before=count.cum_sum() - count)
     # rows are repeated by position: an explode of lists of slots takes five times as long
     position = steps.select(pl.int_range(pl.len(), dtype=pl.UInt32).repeat_by(count).explode()).to_series()
     piece = pl.int_range(pl.len(), dtype=pl.Int64) - pl.col("before")
-    cut = counted[position].with_columns(slot=pl.col("slot") + piece * SLOT)
-    inside = pl.min_horizontal("end", pl.col("slot") + SLOT) - pl.max_horizontal("start", "slot")
-    return runs.totals(_pieces(cut, pl.col("slot"), inside), ["row", "start", "end"], sums=_PARTS)
-
-
-def _pieces(steps: pl.DataFrame, slot: pl.Expr, inside: pl.Expr) -> pl.DataFrame:
-    """For each step the part of it that lies inside a slot, in proportion to time."""
-    seconds, quantity = pl.col("covered_seconds"), pl.col("quantity")
-    parts = steps.select(
-        "row", "covered", "quantity", start=slot, covered_seconds=_seconds(inside), whole=_seconds(_SPAN)
+    time = (pl.min_horizontal("end", _NEXT) - pl.max_horizontal("start", "slot")).to_physical()
+    cut = counted[position].with_columns(slot=pl.col("slot") + piece * SLOT).with_columns(time=time)
+    whole, covered = (pl.col("end") - pl.col("start")).to_physical(), pl.col("covered")
+    pieces = cut.with_columns(quantity=pl.col("quantity") * (pl.col("time") / whole)).select(
+        *("row", "slot", "quantity"),
+        time=pl.when(covered).then("time").otherwise(0),
+        guessed=pl.when(covered).then(0.0).otherwise("quantity"),
     )
-    return parts.with_columns(quantity=quantity * (seconds / pl.col("whole"))).select(
-        "row",
-        "start",
-        end=pl.col("start") + SLOT,
-        quantity=quantity,
-        covered_seconds=pl.when("covered").then(seconds).otherwise(0.0),
-        estimated_quantity=pl.when("covered").then(0.0).otherwise(quantity),
+    return runs.totals(pieces, ["row", "slot"], sums=["quantity", "time", "guessed"]).select(
+        *("row", "slot", "quantity"),
+        coverage=within(pl.col("time") / _SLOT_US),
+        estimated=share(pl.col("guessed"), pl.col("quantity")),
     )
 
 
-def _seconds(span: pl.Expr) -> pl.Expr:
-    return span / timedelta(seconds=1)
+def share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
+    """Share of a whole [0..1]; 0 of nothing. More than the whole (intervals that overlap) counts as the whole."""
+    return pl.when(whole != 0).then(within(part / whole)).otherwise(0.0)
+
+
+def within(share: pl.Expr) -> pl.Expr:
+    """Limit to [0..1], in half the time of `clip`."""
+    return pl.when(share > 1).then(1.0).when(share < 0).then(0.0).otherwise(share)

@@ -49,7 +49,7 @@ def constant(period: Period, *, every: timedelta, value: float = 1.0, meter: str
 def test_a_step_of_one_slot_stays_whole(plant: Plant, taken: Taken) -> None:
     rows = slotted(plant({"id": "E"}), taken("E", ("2026-03-01T00:00Z", 1), ("2026-03-01T00:15Z", 4)))
     assert rows.rows() == [
-        (0, MARCH_1.start, MARCH_1.start + timedelta(minutes=15), 3.0, 900.0, 0.0),
+        (0, MARCH_1.start, MARCH_1.start + timedelta(minutes=15), 3.0, 1.0, 0.0),
     ]
 
 
@@ -57,8 +57,8 @@ def test_a_step_is_spread_in_proportion_to_time(plant: Plant, taken: Taken) -> N
     # 00:10 -> 00:40 is 6 kWh over 30 min: 5, 15 and 10 min are 1, 3 and 2 kWh
     rows = slotted(plant({"id": "E"}), taken("E", ("2026-03-01T00:10Z", 0), ("2026-03-01T00:40Z", 6)))
     assert rows["quantity"].to_list() == pytest.approx([1, 3, 2])
-    assert rows["covered_seconds"].to_list() == [300, 900, 600]
-    assert rows["estimated_quantity"].to_list() == [0, 0, 0]
+    assert rows["coverage"].to_list() == pytest.approx([1 / 3, 1, 2 / 3])
+    assert rows["estimated"].to_list() == [0, 0, 0]
 
 
 def test_a_gap_of_three_hours_in_hourly_readings_is_spread_marked_and_not_covered(plant: Plant, taken: Taken) -> None:
@@ -105,7 +105,7 @@ def test_irregular_steps_share_a_slot(plant: Plant, taken: Taken) -> None:
         plant({"id": "E"}),
         taken("E", ("2026-03-01T00:01Z", 0), ("2026-03-01T00:04Z", 1), ("2026-03-01T00:06Z", 1.5)),
     )
-    assert rows.select("quantity", "covered_seconds").row(0) == (1.5, 300)
+    assert rows.select("quantity", "coverage").row(0) == (1.5, pytest.approx(1 / 3))
 
 
 def test_energy_coal_equivalent_and_carbon_dioxide(plant: Plant, taken: Taken) -> None:
@@ -363,4 +363,6 @@ def test_slots_of_regular_and_irregular_meters_are_those_worked_step_by_step(
     found = spread(steps, period)
     assert found.select("row", "start").rows() == sorted(expected)
     for row, slot, *amounts in found.drop("end").iter_rows():
-        assert amounts == pytest.approx(expected[row, slot], rel=1e-12, abs=1e-12)
+        whole, covered, guessed = expected[row, slot]
+        shares = covered / quarter.total_seconds(), guessed / whole if whole else 0.0
+        assert amounts == pytest.approx([whole, *shares], rel=1e-12, abs=1e-12)

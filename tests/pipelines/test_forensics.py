@@ -126,7 +126,7 @@ def test_intervals_that_overlap_are_counted_once(plant: Plant) -> None:
     assert steps.select("quantity", "unattributed").rows() == [(3, None), (pytest.approx(2), pytest.approx(4))]
     slots = spread(steps, Period(START, START + timedelta(hours=1)))
     assert slots["quantity"].to_list() == pytest.approx([3, 2])
-    assert slots["covered_seconds"].to_list() == [900, 300]
+    assert slots["coverage"].to_list() == [1, pytest.approx(1 / 3)]
 
 
 def test_stamps_of_intervals_may_jitter(plant: Plant) -> None:

@@ -175,8 +175,8 @@ def of_the_year(city: Registry, buildings: pl.DataFrame, worth: factors.Factors)
             start=pl.lit(january.start, TIME),
             end=pl.lit(january.start + SLOT, TIME),
             quantity="quantity",
-            covered_seconds=900.0,
-            estimated_quantity=0.0,
+            coverage=1.0,
+            estimated=0.0,
         )
     )
     rows = energy.to_energy(slots, city.meters, city.facts, worth)

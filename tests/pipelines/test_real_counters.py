@@ -144,7 +144,7 @@ def test_a_logged_register_gives_the_demand_of_the_same_log(plant: Plant) -> Non
     steps = stepped(registry, taken(rows))
     slots = spread(steps, Period(rows[0][0], rows[-1][0]))
     assert (slots["quantity"] * 4).to_list() == [float(line[5]) for line in lines[1:]]
-    assert slots["covered_seconds"].unique().to_list() == [900.0]
+    assert slots["coverage"].unique().to_list() == [1.0]
 
 
 def test_a_register_of_a_business_keeps_the_energy_of_its_gaps(plant: Plant) -> None:
@@ -163,8 +163,8 @@ def test_a_register_of_a_business_keeps_the_energy_of_its_gaps(plant: Plant) -> 
     days = Period(times[0], times[-1])
     slots = spread(steps, days)
     assert slots["quantity"].sum() == pytest.approx(expected["kWh_first_to_last"], abs=0.0005)
-    assert slots["estimated_quantity"].sum() == pytest.approx(gaps["quantity"].sum())
-    hours = (days.length - timedelta(seconds=slots["covered_seconds"].sum())) / timedelta(hours=1)
+    assert (slots["quantity"] * slots["estimated"]).sum() == pytest.approx(gaps["quantity"].sum())
+    hours = days.length / timedelta(hours=1) - slots["coverage"].sum() / 4
     assert hours == pytest.approx(expected["interpolated_rows"] + 2)
 
 
