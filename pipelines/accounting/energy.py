@@ -161,11 +161,9 @@ def _numbered(energy: pl.DataFrame) -> _Numbered:
 def _named(numbered: _Numbered, interval: str) -> pl.DataFrame:
     """Put names in place of numbers: ENERGY rows."""
     rows, meters, versions = numbered
-    return (
-        rows.hstack(meters[rows["row"]])
-        .with_columns(interval=pl.lit(interval), factor_version=versions[rows["version"]])
-        .select(ENERGY.schema.names())
-    )
+    version = pl.lit(versions[0]) if versions.len() == 1 else versions[rows["version"]]
+    named = rows.hstack(meters[rows["row"]])
+    return named.with_columns(interval=pl.lit(interval), factor_version=version)[ENERGY.schema.names()]
 
 
 def _added(numbered: _Numbered, interval: Longer, zone: ZoneInfo) -> _Numbered:
@@ -187,14 +185,11 @@ def _added(numbered: _Numbered, interval: Longer, zone: ZoneInfo) -> _Numbered:
     )
     on, kept = ["row", "span"], ["version"]
     sums = runs.totals(parts, on, sums=[name for name in parts.columns if name not in (*on, *kept)], first=kept)
-    found = (
-        sums.hstack(spans[sums["span"]])
-        .with_columns(pl.when(pl.col(f"{name}_known") > 0).then(name).alias(name) for name in known)
-        .select(
-            *("row", "start", "end", *_AMOUNTS, "version"),
-            coverage=share(pl.col("covered"), _SECONDS),
-            estimated=share(pl.col("weighted"), pl.col("weight")),
-        )
+    found = sums.hstack(spans[sums["span"]]).select(
+        *("row", "start", "end", "version"),
+        *(pl.when(pl.col(f"{name}_known") > 0).then(name) if name in known else pl.col(name) for name in _AMOUNTS),
+        coverage=share(pl.col("covered"), _SECONDS),
+        estimated=share(pl.col("weighted"), pl.col("weight")),
     )
     if versions.len() == 1 or not _changes_inside(parts):
         return _Numbered(found, meters, versions)

@@ -79,13 +79,13 @@ def register_steps(series: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.Dat
             plain=(advance >= 0) & (advance <= bound).fill_null(value=True) & ~_turned_twice(advance, bound),
         )
     )
-    own = exchanges.join(meters.select("facility", "meter", "row"), on=["facility", "meter"])
+    own = exchanges.join(meters[["facility", "meter", "row"]], on=["facility", "meter"])
     odd = pl.concat([judged["row"].filter(~judged["plain"]), own["row"]]).unique()
     kind = pl.when("covered").then(pl.lit("advance", KINDS)).otherwise(pl.lit("catch_up", KINDS))
-    columns = ("row", "start", "end", "quantity", "covered", "kind", *_EVIDENCE)
+    columns = ["row", "start", "end", "quantity", "covered", "kind", *_EVIDENCE]
     if not odd.is_empty():
         judged = judged.filter(~pl.col("row").is_in(odd.implode()))
-    plain = judged.with_columns(kind=kind, **_EVIDENCE).select(columns)
+    plain = judged.with_columns(kind=kind, **_EVIDENCE)[columns]
     if odd.is_empty():
         return plain
     kept, glitches = _without_glitches(_with_exchanges(series.filter(pl.col("row").is_in(odd.implode())), own), facts)
@@ -96,6 +96,7 @@ def register_steps(series: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.Dat
 def _pairs(series: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
     """Neighbouring values of one meter, with what is known of it; two values at one moment are no pair."""
     exchange = pl.col("exchange") | pl.col("exchange").shift()
+    pair = (pl.col("row") == pl.col("row").shift()) & (pl.col("time").shift() < pl.col("time"))
     found = series.select(
         "row",
         start=pl.col("time").shift(),
@@ -103,7 +104,7 @@ def _pairs(series: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
         before=pl.col("value").shift(),
         after="value",
         **({"exchange": exchange} if "exchange" in series.columns else {}),
-    ).filter((series["row"] == series["row"].shift()) & (series["time"].shift() < series["time"]))
+    ).filter(series.select(pair).to_series())
     return found.hstack(facts[found["row"]])
 
 

@@ -46,11 +46,7 @@ RATIOS = pl.DataFrame(
 )
 
 # canonical units in one kWh, for the carriers that are measured as energy: only there does a rated power bound a step
-_PER_KWH = pl.DataFrame(
-    [(code, ratio("kWh", carrier.unit)) for code, carrier in CARRIERS.items()],
-    schema={"carrier": pl.String, "per_kwh": pl.Float64},
-    orient="row",
-)
+_PER_KWH = {code: ratio("kWh", carrier.unit) for code, carrier in CARRIERS.items()}
 
 
 def steps(readings: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.DataFrame) -> pl.DataFrame:
@@ -70,7 +66,7 @@ def steps(readings: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.DataFrame)
         unit], before, after [shown unit], bound (the most that was plausible) [canonical unit]. Steps that start before
         the meter's `valid_from` are left out.
     """
-    known = _scaled(meters).with_row_index("row")
+    known = _scaled(meters)
     series = _series(readings, known)
     parts = []
     for kind, road in (("register", register_steps), ("interval", _interval), ("power", _power)):
@@ -87,17 +83,18 @@ def named(frame: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
 
 
 def _scaled(meters: pl.DataFrame) -> pl.DataFrame:
-    """Add `scale` (shown unit to canonical unit) and `rated` (canonical units in an hour at most; null: not known)."""
-    return meters.join(_PER_KWH, on="carrier", how="left", maintain_order="left").with_columns(
+    """Add row, scale (shown unit to canonical unit) and rated (canonical units in an hour at most; null: not known)."""
+    return meters.with_columns(
+        row=pl.int_range(pl.len(), dtype=pl.UInt32),
         scale=pl.col("multiplier") * pl.col("to_canonical"),
-        rated=pl.col("rated_kw") * pl.col("per_kwh") * OVERLOAD,
+        rated=pl.col("rated_kw") * pl.col("carrier").replace_strict(_PER_KWH, return_dtype=pl.Float64) * OVERLOAD,
     )
 
 
 def _series(readings: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
     """Usable values by meter and time: row of the meter in `meters`, time, value [registered unit]."""
     place = runs.places(readings, meters, on=["facility", "meter", "unit"])
-    series = readings.select("time", "value").insert_column(0, place.alias("row"))
+    series = readings[["time", "value"]].insert_column(0, place.alias("row"))
     if place.has_nulls():
         other = place.is_null()
         series = pl.concat([series.filter(~other), _converted(readings.filter(other), meters)])
@@ -116,7 +113,7 @@ def _converted(readings: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
 
 def _valid(found: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
     """Leave out steps from before the meter was valid."""
-    steps = found.select(pl.col(name).cast(dtype) for name, dtype in STEPS.items())
+    steps = found if found.schema == STEPS else found.select(STEPS.names()).cast(STEPS)
     if (steps["start"] >= meters["valid_from"].max()).all():
         return steps
     return steps.filter(steps["start"] >= meters["valid_from"][steps["row"]])

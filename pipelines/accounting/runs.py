@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 
-def places(frame: pl.DataFrame, table: pl.DataFrame, on: Sequence[str]) -> pl.Series:
+def places(frame: pl.DataFrame, table: pl.DataFrame, on: list[str]) -> pl.Series:
     """
     Look each run of equal keys up in a table whose key is `on`.
 
@@ -19,20 +19,20 @@ def places(frame: pl.DataFrame, table: pl.DataFrame, on: Sequence[str]) -> pl.Se
         For each row of `frame` the row of the table; null where the table has no such key.
     """
     run = _run(frame, on)
-    heads = frame.select(on)[_begins(run.to_frame(), ["run"])]
+    heads = frame[on][_begins(run.to_frame(), ["run"])]
     # of all meters in their order the table is what is looked for, as nearly always
-    if heads.equals(table.select(on)):
+    if heads.equals(table[on]):
         return run
-    numbers = table.select(on).with_row_index("place")
+    numbers = table[on].with_row_index("place")
     return heads.join(numbers, on=on, how="left", maintain_order="left")["place"][run]
 
 
-def look_up(frame: pl.DataFrame, table: pl.DataFrame, on: Sequence[str]) -> pl.DataFrame:
+def look_up(frame: pl.DataFrame, table: pl.DataFrame, on: list[str]) -> pl.DataFrame:
     """Left join with a table whose key is `on`: the rows of `frame` in their order, with its further columns."""
     return frame.hstack(table.drop(on)[places(frame, table, on)])
 
 
-def aggregate(frame: pl.DataFrame, on: Sequence[str], *, columns: Mapping[str, pl.Expr]) -> pl.DataFrame:
+def aggregate(frame: pl.DataFrame, on: list[str], *, columns: Mapping[str, pl.Expr]) -> pl.DataFrame:
     """
     Aggregate the rows of each run of equal keys.
 
@@ -40,10 +40,10 @@ def aggregate(frame: pl.DataFrame, on: Sequence[str], *, columns: Mapping[str, p
         One row a run, in order: the columns `on`, then those of `columns`.
     """
     found = frame.with_columns(_run(frame, on)).group_by("run", maintain_order=True).agg(**columns)
-    return frame.select(on)[_begins(frame, on)].hstack(found.drop("run"))
+    return frame[on][_begins(frame, on)].hstack(found.drop("run"))
 
 
-def totals(frame: pl.DataFrame, on: Sequence[str], *, sums: Sequence[str], first: Sequence[str] = ()) -> pl.DataFrame:
+def totals(frame: pl.DataFrame, on: list[str], *, sums: list[str], first: list[str]) -> pl.DataFrame:
     """
     Add up the rows of each run of equal keys. Null counts as nothing.
 
@@ -54,8 +54,8 @@ def totals(frame: pl.DataFrame, on: Sequence[str], *, sums: Sequence[str], first
         One row a run, in order: the columns `on`, those of `first` as they stand in its first row, those of `sums`.
     """
     begins = _begins(frame, on)
-    heads, values = frame.select(*on, *first)[begins], frame.select(sums)
-    lengths = begins.extend_constant(frame.height, 1).diff(null_behavior="drop")
+    heads, values = frame[[*on, *first]][begins], frame[sums]
+    lengths = begins.clone().extend_constant(frame.height, 1)[1:] - begins
     if lengths.min() == lengths.max():
         return heads.hstack(_rows_of(values, lengths[0] if lengths.len() else 1))
     run, common = _run(frame, on), lengths.mode().sort()[0]
@@ -66,11 +66,11 @@ def totals(frame: pl.DataFrame, on: Sequence[str], *, sums: Sequence[str], first
     return heads.hstack(pl.concat([regular, odd]).sort("run").drop("run"))
 
 
-def _run(frame: pl.DataFrame, on: Sequence[str]) -> pl.Series:
+def _run(frame: pl.DataFrame, on: list[str]) -> pl.Series:
     return frame.select(pl.struct(on).rle_id().alias("run")).to_series().set_sorted()
 
 
-def _begins(frame: pl.DataFrame, on: Sequence[str]) -> pl.Series:
+def _begins(frame: pl.DataFrame, on: list[str]) -> pl.Series:
     """Return the rows with which a run of equal keys begins."""
     return frame.select(pl.any_horizontal(pl.col(on).ne_missing(pl.col(on).shift())).arg_true()).to_series()
 
@@ -80,10 +80,10 @@ def _rows_of(values: pl.DataFrame, length: int) -> pl.DataFrame:
     return values.select(pl.all().reshape((-1, length)).arr.sum())
 
 
-def numbered(frame: pl.DataFrame, names: Sequence[str]) -> pl.Series:
+def numbered(frame: pl.DataFrame, names: list[str]) -> pl.Series:
     """For each row the place of its names among all names, in order."""
     run = _run(frame, names)
-    heads = frame.select(names)[_begins(run.to_frame(), ["run"])]
+    heads = frame[names][_begins(run.to_frame(), ["run"])]
     if not heads.equals(heads.unique(maintain_order=True).sort(names)):
         known = heads.unique().sort(names).with_row_index("row")
         run = heads.join(known, on=names, maintain_order="left")["row"][run]
@@ -92,8 +92,8 @@ def numbered(frame: pl.DataFrame, names: Sequence[str]) -> pl.Series:
 
 def in_order(frame: pl.DataFrame, row: str, time: str) -> pl.DataFrame:
     """Sort by the number of a meter and by time; what is in order already, as nearly always, is only looked at."""
-    rows, times = frame[row], frame[time]
-    if rows.is_sorted() and not ((times < times.shift()) & (rows == rows.shift())).any():
+    back = (pl.col(time) < pl.col(time).shift()) & (pl.col(row) == pl.col(row).shift())
+    if frame[row].is_sorted() and not frame.select(back.any()).item():
         return frame
     return frame.sort(row, time, maintain_order=True)
 

@@ -41,7 +41,7 @@ def spread(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
     first = EPOCH - (EPOCH - period.start) // SLOT * SLOT
     last = EPOCH + (period.end - EPOCH) // SLOT * SLOT
     inside = (pl.col("end") > first) & (pl.col("start") < last) & (pl.col("start") < pl.col("end"))
-    kept = steps.select("row", "start", "end", "quantity", "covered").filter(
+    kept = steps[["row", "start", "end", "quantity", "covered"]].filter(
         pl.lit(first < last), pl.col("quantity").is_not_null(), inside
     )
     kept = kept.with_columns(slot=pl.col("start").dt.truncate(SLOT))
@@ -109,7 +109,7 @@ def _added_up(steps: pl.DataFrame, first: datetime, last: datetime) -> pl.DataFr
         time=pl.when(covered).then("time").otherwise(0),
         guessed=pl.when(covered).then(0.0).otherwise("quantity"),
     )
-    return runs.totals(pieces, ["row", "slot"], sums=["quantity", "time", "guessed"]).select(
+    return runs.totals(pieces, ["row", "slot"], sums=["quantity", "time", "guessed"], first=[]).select(
         *("row", "slot", "quantity"),
         coverage=within(pl.col("time") / _SLOT_US),
         estimated=share(pl.col("guessed"), pl.col("quantity")),

@@ -53,12 +53,13 @@ def ledger(steps: pl.DataFrame, slots: pl.DataFrame, meters: pl.DataFrame, days:
     Returns:
         UNATTRIBUTED rows, sorted by facility, meter, kind and start.
     """
-    odd = _dated(named(steps.filter(~_PLAIN), meters), days).with_columns(
+    odd, doubtful = steps.filter(~_PLAIN), list(_doubts(steps, slots, meters, days))
+    if odd.is_empty() and all(found.is_empty() for found in doubtful):
+        return UNATTRIBUTED.schema.to_frame()
+    odd = _dated(named(odd, meters), days).with_columns(
         pl.col("kind").cast(pl.String), below=pl.lit(None, pl.Float64())
     )
-    events = pl.concat([odd.drop("start", "covered"), *_doubts(steps, slots, meters, days)], how="diagonal")
-    if events.is_empty():
-        return UNATTRIBUTED.schema.to_frame()
+    events = pl.concat([odd.drop("start", "covered"), *doubtful], how="diagonal")
     units = meters.join(_UNITS, on="carrier", suffix="_canonical").select("facility", "meter", unit="unit_canonical")
     booked = (
         events.sort("facility", "meter", "kind", "end")
@@ -108,8 +109,8 @@ def _doubts(
     steps: pl.DataFrame, slots: pl.DataFrame, meters: pl.DataFrame, days: Sequence[Period]
 ) -> Iterator[pl.DataFrame]:
     """What stands still or is drawn, where the registry has meters that could."""
-    rows = meters.with_row_index("row")
     if not (links := doubts.sub_meters(meters)).is_empty():
+        rows = meters.with_row_index("row")
         above, below = (
             rows.join(links, left_on=["facility", "meter"], right_on=["facility", name], how="semi")
             for name in ("meter", "sub")
@@ -117,7 +118,7 @@ def _doubts(
         registers = above.filter(kind="register")["row"]
         plain = _dated(named(_of(steps, registers).filter(_PLAIN), meters), days)
         yield doubts.frozen_registers(plain, named(_of(slots, below["row"]), meters), links)
-    if not (told := rows.filter(pl.col("kind") != "register")["row"]).is_empty():
+    if not (told := (meters["kind"] != "register").arg_true()).is_empty():
         yield doubts.drawn(_dated(named(_of(steps, told).filter(_PLAIN), meters), days))
 
 
