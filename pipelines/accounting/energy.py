@@ -27,9 +27,15 @@ TO = " to "  # between the oldest and the newest factor version behind a sum
 
 _HOUR = timedelta(hours=1)
 _SLOT_US = SLOT // timedelta(microseconds=1)
+# place of a factor version among all versions
+_VERSION = pl.col("factor_version").rank("dense").cast(pl.UInt32).sub(1).alias("version")
 _SECONDS = (pl.col("end") - pl.col("start")) / timedelta(seconds=1)
 _AMOUNTS = ("quantity", "kwh", "kgce", "kg_co2")
 _FACTORS = ("kwh_per_unit", "kgce_per_unit", "kg_co2_per_unit")
+_VALUES = [(pl.col("quantity") * pl.col(f"{name}_per_unit")).alias(name) for name in _AMOUNTS[1:]]
+_WEIGHT = pl.col("quantity").abs()
+_COVERAGE, _ESTIMATED = share(pl.col("covered"), _SECONDS), share(pl.col("weighted"), pl.col("weight"))
+_ROWS = ["row", "start", "end", *_AMOUNTS, "coverage", "estimated", "version"]
 _METER = ("facility", "meter", "carrier", "role", "scope", "unit")
 
 _UNITS = {code: carrier.unit for code, carrier in CARRIERS.items()}
@@ -122,16 +128,8 @@ def _valued(slots: pl.DataFrame, meters: pl.DataFrame, facts: pl.DataFrame, fact
     if changes:
         turn = pl.Series(changes, dtype=TIME).search_sorted(slots["start"], side="right")
         which = which + turn * places.height
-    rows = slots.hstack(held.select(*_FACTORS, _version())[which]).select(
-        *("row", "start", "end", "quantity", "coverage", "estimated", "version"),
-        *(pl.col("quantity").mul(pl.col(f"{name}_per_unit")).alias(name) for name in _AMOUNTS[1:]),
-    )
+    rows = slots.hstack(held.select(*_FACTORS, _VERSION)[which]).with_columns(_VALUES)[_ROWS]
     return _Numbered(rows, places.select(_METER), held["factor_version"].unique().sort())
-
-
-def _version() -> pl.Expr:
-    """Place of a factor version among all versions."""
-    return pl.col("factor_version").rank("dense").cast(pl.UInt32).sub(1).alias("version")
 
 
 def _changes(slots: pl.DataFrame, places: pl.DataFrame, factors: Factors) -> list[datetime]:
@@ -151,11 +149,10 @@ def _factors_at(places: pl.DataFrame, factors: Factors, moment: datetime) -> pl.
 
 def _numbered(energy: pl.DataFrame) -> _Numbered:
     """Put numbers in place of names, in the order of meter and time; what a meter is, its first row says."""
-    rows = energy.with_columns(runs.numbered(energy, ["facility", "meter"]).alias("row"), _version())
+    rows = energy.with_columns(runs.numbered(energy, ["facility", "meter"]).alias("row"), _VERSION)
     rows = runs.in_order(rows, "row", "start")
     meters = rows.group_by("row", maintain_order=True).first().select(_METER)
-    names = ("row", "start", "end", *_AMOUNTS, "coverage", "estimated", "version")
-    return _Numbered(rows.select(names), meters, energy["factor_version"].unique().sort())
+    return _Numbered(rows[_ROWS], meters, energy["factor_version"].unique().sort())
 
 
 def _named(numbered: _Numbered, interval: str) -> pl.DataFrame:
@@ -175,21 +172,21 @@ def _added(numbered: _Numbered, interval: Longer, zone: ZoneInfo) -> _Numbered:
     labels, spans = _labels(first, last, interval, zone)
     place = (rows["start"] - first).to_physical() // _SLOT_US
     known = [name for name in _AMOUNTS if rows[name].has_nulls()]
-    weight = pl.col("quantity").abs()
     parts = rows.select(
-        *("row", labels[place.cast(pl.UInt32)], "version", *_AMOUNTS),
+        *("row", labels[place.cast(pl.UInt32, wrap_numerical=True)], "version", *_AMOUNTS),
         *(pl.col(name).is_not_null().cast(pl.UInt32).name.suffix("_known") for name in known),
-        covered=pl.col("coverage") * _SECONDS,
-        weight=weight,
-        weighted=weight * pl.col("estimated"),
+        # hours are made of slots
+        covered=pl.col("coverage") * (SLOT.total_seconds() if interval == "1h" else _SECONDS),
+        weight=_WEIGHT,
+        weighted=_WEIGHT * pl.col("estimated"),
     )
     on, kept = ["row", "span"], ["version"]
     sums = runs.totals(parts, on, sums=[name for name in parts.columns if name not in (*on, *kept)], first=kept)
     found = sums.hstack(spans[sums["span"]]).select(
         *("row", "start", "end", "version"),
         *(pl.when(pl.col(f"{name}_known") > 0).then(name) if name in known else pl.col(name) for name in _AMOUNTS),
-        coverage=share(pl.col("covered"), _SECONDS),
-        estimated=share(pl.col("weighted"), pl.col("weight")),
+        coverage=_COVERAGE,
+        estimated=_ESTIMATED,
     )
     if versions.len() == 1 or not _changes_inside(parts):
         return _Numbered(found, meters, versions)
@@ -210,7 +207,7 @@ def _spanned(parts: pl.DataFrame, on: list[str], versions: pl.Series) -> tuple[p
     oldest, newest = versions[found["oldest"]], versions[found["newest"]]
     both = oldest.str.split(TO).list.first() + TO + newest.str.split(TO).list.last()
     text = newest.zip_with(found["oldest"] == found["newest"], both).alias("factor_version").to_frame()
-    return text.select(_version()).to_series(), text["factor_version"].unique().sort()
+    return text.select(_VERSION).to_series(), text["factor_version"].unique().sort()
 
 
 @lru_cache(maxsize=64)  # the shares of a window ask for the same

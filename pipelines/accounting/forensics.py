@@ -48,6 +48,18 @@ HELD = timedelta(hours=6)
 # no value is judged a glitch by one further away
 REACH = timedelta(days=64)
 
+_ELAPSED = pl.col("end") - pl.col("start")
+_TURN = pl.col("modulus") * pl.col("scale")
+_PAIR = (
+    pl.col("time").shift().alias("start"),
+    pl.col("time").alias("end"),
+    pl.col("value").shift().alias("before"),
+    pl.col("value").alias("after"),
+)
+_IS_PAIR = (pl.col("row") == pl.col("row").shift()) & (pl.col("time").shift() < pl.col("time"))
+_EXCHANGE = pl.col("exchange") | pl.col("exchange").shift()
+_PLAIN = pl.when("covered").then(pl.lit("advance", KINDS)).otherwise(pl.lit("catch_up", KINDS))
+_HOUR = timedelta(hours=1)
 _EVIDENCE = {name: pl.lit(None, pl.Float64()) for name in ("unattributed", "before", "after", "bound")}
 
 
@@ -66,26 +78,14 @@ def register_steps(series: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.Dat
         unattributed [canonical unit], before, after [shown unit], bound [canonical unit]; the last four are null for
         a plain advance. Rows of one meter stand together, by time.
     """
-    facts = meters.select(
-        "scale", "rated", "modulus", turn=pl.col("modulus") * pl.col("scale"), longest=LONGEST * pl.col("period")
-    )
-    advance, bound = pl.col("quantity"), pl.col("bound")
-    judged = (
-        _pairs(series, facts.drop("modulus"))
-        .with_columns(quantity=(pl.col("after") - pl.col("before")) * pl.col("scale"), bound=_bound())
-        .select(
-            *("row", "start", "end", "quantity"),
-            covered=_elapsed() <= pl.col("longest"),
-            plain=(advance >= 0) & (advance <= bound).fill_null(value=True) & ~_turned_twice(advance, bound),
-        )
-    )
+    facts = meters.select("scale", "rated", "modulus", turn=_TURN, longest=LONGEST * pl.col("period"))
+    judged = _judged(_pairs(series, facts[["scale", "rated", "turn", "longest"]]))
     own = exchanges.join(meters[["facility", "meter", "row"]], on=["facility", "meter"])
     odd = pl.concat([judged["row"].filter(~judged["plain"]), own["row"]]).unique()
-    kind = pl.when("covered").then(pl.lit("advance", KINDS)).otherwise(pl.lit("catch_up", KINDS))
     columns = ["row", "start", "end", "quantity", "covered", "kind", *_EVIDENCE]
     if not odd.is_empty():
         judged = judged.filter(~pl.col("row").is_in(odd.implode()))
-    plain = judged.with_columns(kind=kind, **_EVIDENCE)[columns]
+    plain = judged.with_columns(kind=_PLAIN, **_EVIDENCE)[columns]
     if odd.is_empty():
         return plain
     kept, glitches = _without_glitches(_with_exchanges(series.filter(pl.col("row").is_in(odd.implode())), own), facts)
@@ -93,18 +93,18 @@ def register_steps(series: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.Dat
     return runs.by_row([plain, explained.sort("row", "end", "start", maintain_order=True)])
 
 
+def _judged(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Take each pair for an advance, and say whether it is plainly one: row, start, end, quantity, covered, plain."""
+    advances = pairs.with_columns(quantity=(pl.col("after") - pl.col("before")) * pl.col("scale"), elapsed=_ELAPSED)
+    return advances.select(
+        *("row", "start", "end", "quantity"), covered=pl.col("elapsed") <= pl.col("longest"), plain=_IS_PLAIN
+    )
+
+
 def _pairs(series: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
     """Neighbouring values of one meter, with what is known of it; two values at one moment are no pair."""
-    exchange = pl.col("exchange") | pl.col("exchange").shift()
-    pair = (pl.col("row") == pl.col("row").shift()) & (pl.col("time").shift() < pl.col("time"))
-    found = series.select(
-        "row",
-        start=pl.col("time").shift(),
-        end="time",
-        before=pl.col("value").shift(),
-        after="value",
-        **({"exchange": exchange} if "exchange" in series.columns else {}),
-    ).filter(series.select(pair).to_series())
+    exchange = [_EXCHANGE] if "exchange" in series.columns else []
+    found = series.select("row", *_PAIR, *exchange).filter(series.select(_IS_PAIR).to_series())
     return found.hstack(facts[found["row"]])
 
 
@@ -191,13 +191,13 @@ def _explained(pairs: pl.DataFrame) -> pl.DataFrame:
     before, after = pl.col("before"), pl.col("after")
     back = after < before
     advance = _advance(before, after)
-    turned = _turned_twice(advance, _bound())
-    anew = ~pl.col("exchange") & _is_reset(before, after, _elapsed())
+    turned = _turned_twice(_bound() - advance)
+    anew = ~pl.col("exchange") & _is_reset(before, after, _ELAPSED)
     unrated = ~pl.col("exchange") & pl.col("rated").is_null() & back & after.is_between(0, SMALL * before)
     kind = (
         pl.when(turned)
         .then(pl.lit("ambiguous"))
-        .when(_is_plausible(before, after, _elapsed()))
+        .when(_is_plausible(before, after, _ELAPSED))
         .then(
             pl.when("exchange")
             .then(pl.lit("exchange"))
@@ -215,7 +215,7 @@ def _explained(pairs: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit("step_back"))
         .otherwise(pl.lit("exchange_likely"))
     )
-    named = pairs.with_columns(covered=_elapsed() <= pl.col("longest"), bound=_bound())
+    named = pairs.with_columns(covered=pl.col("longest") >= _ELAPSED, bound=_bound())
     named = named.with_columns(kind=kind.cast(KINDS))
     believed = pl.col("kind").is_in(["advance", "catch_up", "rollover", "exchange"])
     began = (pl.col("kind") == "reset") & pl.col("rated").is_not_null()
@@ -235,20 +235,15 @@ def _explained(pairs: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _elapsed() -> pl.Expr:
-    return pl.col("end") - pl.col("start")
-
-
 def _advance(before: pl.Expr, after: pl.Expr) -> pl.Expr:
     """Advance of the register, round the end of its digits where it went back; null where that is not known."""
     difference = after - before
     return pl.when(difference >= 0).then(difference).otherwise(difference + pl.col("modulus")) * pl.col("scale")
 
 
-def _bound(elapsed: pl.Expr | None = None) -> pl.Expr:
+def _bound(elapsed: pl.Expr = _ELAPSED) -> pl.Expr:
     """Most that can have passed, and one shown unit more: a register may only show whole units. Null: not known."""
-    span = _elapsed() if elapsed is None else elapsed
-    return pl.col("rated") * (span / pl.duration(hours=1)) + pl.col("scale")
+    return pl.col("rated") * (elapsed / _HOUR) + pl.col("scale")
 
 
 def _is_plausible(before: pl.Expr, after: pl.Expr, elapsed: pl.Expr) -> pl.Expr:
@@ -266,6 +261,11 @@ def _explains(before: pl.Expr, after: pl.Expr, elapsed: pl.Expr) -> pl.Expr:
     return _is_plausible(before, after, elapsed) | _is_reset(before, after, elapsed)
 
 
-def _turned_twice(advance: pl.Expr, bound: pl.Expr) -> pl.Expr:
+def _turned_twice(room: pl.Expr) -> pl.Expr:
     """Whether one turn more of the digits would be plausible too: then nobody knows how many there were."""
-    return (advance + pl.col("turn") <= bound).fill_null(value=False)
+    return (room >= pl.col("turn")).fill_null(value=False)
+
+
+# what passes for an advance without a closer look: how much more is plausible is not less than nothing, nor a turn
+_ROOM = _bound(pl.col("elapsed")) - pl.col("quantity")
+_IS_PLAIN = (pl.col("quantity") >= 0) & ((_ROOM >= 0) & (pl.col("turn") > _ROOM)).fill_null(value=True)
