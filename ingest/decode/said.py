@@ -9,7 +9,7 @@ else in its meter's.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -18,8 +18,8 @@ from ingest.decode.reasons import Reason, shown
 from ingest.decode.topics import BELOW
 from ingest.model import Message, Publication
 from ingest.registry import Facility, Gateway
+from ingest.schema import EPOCH
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MISSING = object()
 
 OTHER_UNIT = "?"  # of a name that the format knows to be neither energy nor power
@@ -97,7 +97,7 @@ def opened(said: Said, message: Message, source: Source) -> Opened:
     """Turn what a device said into readings of meters; a retained message is older than its receipt."""
     default, flag = said.time, {}
     if default is None and source.receipt and not message.retained:
-        default, flag = (message.received - _EPOCH) // timedelta(milliseconds=1), {"flag": RECEIVED}
+        default, flag = (message.received - EPOCH) // timedelta(milliseconds=1), {"flag": RECEIVED}
     items: list[int] = []
     entries: list[Reading] = []
     refused = list(said.refused)

@@ -17,7 +17,7 @@ from ingest.schema.collected import (
     TRAFFIC,
     VOID,
 )
-from ingest.schema.columns import TIME, Column, Table
+from ingest.schema.columns import EPOCH, TIME, Column, Table, moment
 from ingest.schema.computed import BALANCE, ENERGY, INDICATORS, UNATTRIBUTED
 from ingest.schema.decisions import CORRECTIONS, ENTRIES, FREEZES
 from ingest.schema.judged import BREACH_EVENTS, NOTICES, RUNS
@@ -62,6 +62,7 @@ __all__ = [
     "ENERGY",
     "ENTERED",
     "ENTRIES",
+    "EPOCH",
     "FACILITIES",
     "FREEZES",
     "GATEWAYS",
@@ -80,4 +81,5 @@ __all__ = [
     "VOID",
     "Column",
     "Table",
+    "moment",
 ]

@@ -14,12 +14,11 @@ from typing import Any
 import polars as pl
 
 from ingest.model import Period
-from ingest.schema import Table
+from ingest.schema import EPOCH, Table
 from ingest.store.base import Store, WholeStore
 from ingest.store.rows import accepted, chosen, day_of, matched, replacing, table_of
 
 _TICK = timedelta(microseconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Archived:
@@ -113,5 +112,5 @@ def _held(store: Store, table: Table, keys: pl.DataFrame, columns: Collection[st
 def _span(moments: pl.Series) -> Period | None:
     """Return the period from the first moment to the last, both of them in; None where time ends before it does."""
     first, last = moments.dt.timestamp("us").min(), moments.dt.timestamp("us").max()
-    start, end = (_EPOCH + int(moment) * _TICK for moment in (first, last))  # type: ignore[arg-type]
+    start, end = (EPOCH + int(moment) * _TICK for moment in (first, last))  # type: ignore[arg-type]
     return Period(start, end + _TICK) if end < datetime.max.replace(tzinfo=UTC) else None

@@ -15,10 +15,10 @@ import polars as pl
 
 from ingest.carriers import CARRIERS
 from ingest.model import Period
-from ingest.schema import ENERGY, TIME
+from ingest.schema import ENERGY, EPOCH, TIME
 from pipelines import periods
 from pipelines.accounting import runs
-from pipelines.accounting.slots import EPOCH, SLOT, share
+from pipelines.accounting.slots import SLOT, share
 from pipelines.factors.catalogue import Factors
 
 Longer = Literal["1h", "1d", "1mo"]
@@ -26,7 +26,8 @@ Longer = Literal["1h", "1d", "1mo"]
 TO = " to "  # between the oldest and the newest factor version behind a sum
 
 _HOUR = timedelta(hours=1)
-_SLOT_US = SLOT // timedelta(microseconds=1)
+_MICROSECOND = timedelta(microseconds=1)
+_SLOT_US = SLOT // _MICROSECOND
 # place of a factor version among all versions
 _VERSION = pl.col("factor_version").rank("dense").cast(pl.UInt32).sub(1).alias("version")
 _SECONDS = (pl.col("end") - pl.col("start")) / timedelta(seconds=1)
@@ -36,7 +37,7 @@ _VALUES = [(pl.col("quantity") * pl.col(f"{name}_per_unit")).alias(name) for nam
 _WEIGHT = pl.col("quantity").abs()
 _COVERAGE, _ESTIMATED = share(pl.col("covered"), _SECONDS), share(pl.col("weighted"), pl.col("weight"))
 _ROWS = ["row", "start", "end", *_AMOUNTS, "coverage", "estimated", "version"]
-_METER = ("facility", "meter", "carrier", "role", "scope", "unit")
+_METER = ["facility", "meter", "carrier", "role", "scope", "unit"]
 
 _UNITS = {code: carrier.unit for code, carrier in CARRIERS.items()}
 
@@ -128,14 +129,16 @@ def _valued(slots: pl.DataFrame, meters: pl.DataFrame, facts: pl.DataFrame, fact
     if changes:
         turn = pl.Series(changes, dtype=TIME).search_sorted(slots["start"], side="right")
         which = which + turn * places.height
-    rows = slots.hstack(held.select(*_FACTORS, _VERSION)[which]).with_columns(_VALUES)[_ROWS]
-    return _Numbered(rows, places.select(_METER), held["factor_version"].unique().sort())
+    rows = slots.hstack(held.with_columns(_VERSION)[[*_FACTORS, "version"]][which]).with_columns(_VALUES)[_ROWS]
+    return _Numbered(rows, places[_METER], held["factor_version"].unique().sort())
 
 
 def _changes(slots: pl.DataFrame, places: pl.DataFrame, factors: Factors) -> list[datetime]:
     """Return the start of the first slot, and the moments after it at which a factor changes in some zone, in order."""
+    if slots.is_empty():
+        return [EPOCH]
+    first, end = slots.select(first=pl.min("start"), end=pl.max("end")).row(0)
     zones = [ZoneInfo(name) for name in places["timezone"].unique()]
-    first, end = slots.select(first=pl.min("start").fill_null(EPOCH), end=pl.max("end").fill_null(EPOCH)).row(0)
     moments = {periods.midnight(day, zone) for zone in zones for day in factors.changes}
     return [first, *sorted(moment for moment in moments if first < moment < end)]
 
@@ -151,7 +154,7 @@ def _numbered(energy: pl.DataFrame) -> _Numbered:
     """Put numbers in place of names, in the order of meter and time; what a meter is, its first row says."""
     rows = energy.with_columns(runs.numbered(energy, ["facility", "meter"]).alias("row"), _VERSION)
     rows = runs.in_order(rows, "row", "start")
-    meters = rows.group_by("row", maintain_order=True).first().select(_METER)
+    meters = rows.group_by("row", maintain_order=True).first()[_METER]
     return _Numbered(rows[_ROWS], meters, energy["factor_version"].unique().sort())
 
 
@@ -170,7 +173,7 @@ def _added(numbered: _Numbered, interval: Longer, zone: ZoneInfo) -> _Numbered:
         return numbered
     first, last = rows.select(first=pl.min("start"), last=pl.max("start")).row(0)
     labels, spans = _labels(first, last, interval, zone)
-    place = (rows["start"] - first).to_physical() // _SLOT_US
+    place = (rows["start"].to_physical() - (first - EPOCH) // _MICROSECOND) // _SLOT_US
     known = [name for name in _AMOUNTS if rows[name].has_nulls()]
     parts = rows.select(
         *("row", labels[place.cast(pl.UInt32, wrap_numerical=True)], "version", *_AMOUNTS),

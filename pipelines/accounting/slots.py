@@ -7,18 +7,16 @@ A step that reaches over slots is spread in proportion to time and, where it is 
 A slot without attributed time has no row: a gap is a gap, not a zero.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import polars as pl
 
 from ingest.model import Period
-from ingest.schema import TIME
+from ingest.schema import EPOCH, moment
 from pipelines.accounting import runs
 
 # every offset of every IANA zone today is a whole number of these, so that hours, days and months of all zones fit
 SLOT = timedelta(minutes=15)
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _SLOT_US = SLOT // timedelta(microseconds=1)
 _NEXT = pl.col("slot") + SLOT
@@ -38,11 +36,11 @@ def spread(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
         unit], coverage (share of the slot that is covered) [0..1], estimated (share of the quantity that rests on steps
         that are not covered) [0..1].
     """
-    first = EPOCH - (EPOCH - period.start) // SLOT * SLOT
-    last = EPOCH + (period.end - EPOCH) // SLOT * SLOT
+    first = moment(EPOCH - (EPOCH - period.start) // SLOT * SLOT)
+    last = moment(EPOCH + (period.end - EPOCH) // SLOT * SLOT)
     inside = (pl.col("end") > first) & (pl.col("start") < last) & (pl.col("start") < pl.col("end"))
     kept = steps[["row", "start", "end", "quantity", "covered"]].filter(
-        pl.lit(first < last), pl.col("quantity").is_not_null(), inside
+        first < last, pl.col("quantity").is_not_null(), inside
     )
     kept = kept.with_columns(slot=pl.col("start").dt.truncate(SLOT))
     if kept.select((_FILLS & pl.col("covered")).all()).item():
@@ -57,7 +55,7 @@ def spread(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
     )
 
 
-def _is_odd(last: datetime) -> pl.Expr:
+def _is_odd(last: pl.Expr) -> pl.Expr:
     """Whether a slot can hold more than a part of one step and the end of the step before, or what is not covered."""
     row, slot, end = pl.col("row"), pl.col("slot"), pl.col("end")
     again = (row == row.shift()) & (slot == slot.shift())
@@ -65,11 +63,11 @@ def _is_odd(last: datetime) -> pl.Expr:
     return again.fill_null(value=False) | alone | (end > _NEXT + SLOT) | ~pl.col("covered")
 
 
-def _goes_on(last: datetime) -> pl.Expr:
+def _goes_on(last: pl.Expr) -> pl.Expr:
     return (pl.col("end") > _NEXT) & (pl.col("slot") < last - SLOT)
 
 
-def _one_by_one(steps: pl.DataFrame, first: datetime, last: datetime) -> pl.DataFrame:
+def _one_by_one(steps: pl.DataFrame, first: pl.Expr, last: pl.Expr) -> pl.DataFrame:
     """
     Slots of steps that are not odd, as of nearly every meter: row, slot, quantity, coverage, estimated.
 
@@ -93,9 +91,9 @@ def _one_by_one(steps: pl.DataFrame, first: datetime, last: datetime) -> pl.Data
     ).filter(pl.col("slot") >= first)
 
 
-def _added_up(steps: pl.DataFrame, first: datetime, last: datetime) -> pl.DataFrame:
+def _added_up(steps: pl.DataFrame, first: pl.Expr, last: pl.Expr) -> pl.DataFrame:
     """Slots of any steps: each is cut into one piece for each slot it reaches over, and the pieces are added up."""
-    begin, end = pl.max_horizontal("slot", pl.lit(first, TIME)), pl.min_horizontal("end", pl.lit(last, TIME))
+    begin, end = pl.max_horizontal("slot", first), pl.min_horizontal("end", last)
     count = ((end - begin).to_physical() - 1) // _SLOT_US + 1
     counted = steps.with_columns(slot=begin, before=count.cum_sum() - count)
     # rows are repeated by position: an explode of lists of slots takes five times as long

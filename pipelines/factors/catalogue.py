@@ -294,6 +294,6 @@ def _added(
     places: pl.DataFrame, key: Sequence[str], figures: Mapping[str, type[pl.DataType]], of: Callable[..., _Figures]
 ) -> pl.DataFrame:
     """Add figures to places, each kind of place asked for once: there are few beside the places."""
-    kinds = places.select(key).unique().drop_nulls()
+    kinds = places[list(key)].unique().drop_nulls()
     found = pl.DataFrame([of(*kind) for kind in kinds.iter_rows()], schema=figures, orient="row")
     return places.join(kinds.hstack(found), on=key, how="left", maintain_order="left")

@@ -6,17 +6,17 @@ reads the answer filters again.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 import polars as pl
 
 from ingest.errors import StoreError
 from ingest.model import Period
+from ingest.schema import EPOCH
 from ingest.store.influx.layout import FIRST, LAST, NS, PLACES, SPECIAL, Layout
 from ingest.store.influx.lines import coded, parts
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_VALUES = 500  # of a field, tested for each row
 NAME: Literal['"'] = '"'
 VALUE: Literal["'"] = "'"
@@ -103,7 +103,7 @@ def between(first: int, last: int) -> list[str]:
 
 def microseconds(moment: datetime) -> int:
     """Count from 1970."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def points(layout: Layout, rows: pl.DataFrame) -> list[tuple[dict[str, str], int]]:
