@@ -120,7 +120,7 @@ def share(
     inside = pl.col("facility").is_between(pl.lit(meters["facility"][0]), pl.lit(meters["facility"][-1]))
     readings = pl.scan_parquet(folder / "*.parquet").filter(inside).collect()
     laps.append(perf_counter())
-    steps = registers.steps(readings, meters, exchanges)
+    steps = registers.steps(readings, meters, exchanges, DAY)
     laps.append(perf_counter())
     slots = spread(steps, DAY)
     laps.append(perf_counter())

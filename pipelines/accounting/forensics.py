@@ -56,14 +56,16 @@ _PAIR = (
     pl.col("value").shift().alias("before"),
     pl.col("value").alias("after"),
 )
-_IS_PAIR = (pl.col("row") == pl.col("row").shift()) & (pl.col("time").shift() < pl.col("time"))
+_IS_PAIR = ((pl.col("row") == pl.col("row").shift()) & (pl.col("time").shift() < pl.col("time"))).fill_null(value=False)
 _EXCHANGE = pl.col("exchange") | pl.col("exchange").shift()
 _PLAIN = pl.when("covered").then(pl.lit("advance", KINDS)).otherwise(pl.lit("catch_up", KINDS))
 _HOUR = timedelta(hours=1)
 _EVIDENCE = {name: pl.lit(None, pl.Float64()) for name in ("unattributed", "before", "after", "bound")}
 
 
-def register_steps(series: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.DataFrame) -> pl.DataFrame:
+def register_steps(
+    series: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.DataFrame, reaches: pl.Expr
+) -> pl.DataFrame:
     """
     Turn the values of registers into steps.
 
@@ -72,6 +74,7 @@ def register_steps(series: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.Dat
         meters: facility, meter, row (their position), period, modulus, scale (shown to canonical unit) and rated
             (canonical units an hour at most; null where unknown).
         exchanges: `Registry.exchanges`. [shown unit]
+        reaches: which steps are wanted. What they are shows in the values before and after them.
 
     Returns:
         row, start, end, quantity [canonical unit; null where nothing is attributed], covered, kind (one of KINDS),
@@ -79,25 +82,33 @@ def register_steps(series: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.Dat
         a plain advance. Rows of one meter stand together, by time.
     """
     facts = meters.select("scale", "rated", "modulus", turn=_TURN, longest=LONGEST * pl.col("period"))
-    judged = _judged(_pairs(series, facts[["scale", "rated", "turn", "longest"]]))
+    judged = _judged(series, facts)
     own = exchanges.join(meters[["facility", "meter", "row"]], on=["facility", "meter"])
     odd = pl.concat([judged["row"].filter(~judged["plain"]), own["row"]]).unique()
     columns = ["row", "start", "end", "quantity", "covered", "kind", *_EVIDENCE]
-    if not odd.is_empty():
-        judged = judged.filter(~pl.col("row").is_in(odd.implode()))
-    plain = judged.with_columns(kind=_PLAIN, **_EVIDENCE)[columns]
+    alone = [] if odd.is_empty() else [~pl.col("row").is_in(odd.implode())]
+    plain = judged.filter("pair", reaches, *alone).with_columns(kind=_PLAIN, **_EVIDENCE)[columns]
     if odd.is_empty():
         return plain
     kept, glitches = _without_glitches(_with_exchanges(series.filter(pl.col("row").is_in(odd.implode())), own), facts)
     explained = pl.concat([_explained(_pairs(kept, facts)).select(columns), glitches.select(columns)])
+    explained = explained.filter(reaches)
     return runs.by_row([plain, explained.sort("row", "end", "start", maintain_order=True)])
 
 
-def _judged(pairs: pl.DataFrame) -> pl.DataFrame:
-    """Take each pair for an advance, and say whether it is plainly one: row, start, end, quantity, covered, plain."""
-    advances = pairs.with_columns(quantity=(pl.col("after") - pl.col("before")) * pl.col("scale"), elapsed=_ELAPSED)
+def _judged(series: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
+    """
+    Take each value and the one before it for an advance: row, start, end, quantity, covered, pair, plain.
+
+    Whether they are a pair stands beside, for to leave the others out takes as long as all the rest.
+    """
+    beside = series.select("row", *_PAIR, pair=_IS_PAIR)
+    known = beside.hstack(facts[["scale", "rated", "turn", "longest"]][beside["row"]])
+    advances = known.with_columns(quantity=(pl.col("after") - pl.col("before")) * pl.col("scale"), elapsed=_ELAPSED)
     return advances.select(
-        *("row", "start", "end", "quantity"), covered=pl.col("elapsed") <= pl.col("longest"), plain=_IS_PLAIN
+        *("row", "start", "end", "quantity", "pair"),
+        covered=pl.col("elapsed") <= pl.col("longest"),
+        plain=_IS_PLAIN | ~pl.col("pair"),
     )
 
 

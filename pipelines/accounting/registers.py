@@ -12,7 +12,8 @@ from math import isfinite
 import polars as pl
 
 from ingest.carriers import CARRIERS
-from ingest.schema import TIME
+from ingest.model import Period
+from ingest.schema import TIME, moment
 from ingest.units import UNITS, ratio
 from pipelines.accounting import runs
 from pipelines.accounting.forensics import KINDS, LONGEST, register_steps
@@ -49,7 +50,9 @@ RATIOS = pl.DataFrame(
 _PER_KWH = {code: ratio("kWh", carrier.unit) for code, carrier in CARRIERS.items()}
 
 
-def steps(readings: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.DataFrame) -> pl.DataFrame:
+def steps(
+    readings: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.DataFrame, within: Period | None = None
+) -> pl.DataFrame:
     """
     Turn readings into steps.
 
@@ -58,6 +61,7 @@ def steps(readings: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.DataFrame)
             are not in `meters`, in a unit that cannot be converted, or that are no finite number count as not taken.
         meters: `Registry.meters`.
         exchanges: `Registry.exchanges`. [shown unit]
+        within: only steps that reach into it; all where there is none.
 
     Returns:
         STEPS, by meter and time: row (of the meter in `meters`; `named` puts its name in place of it), start, end
@@ -68,12 +72,16 @@ def steps(readings: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.DataFrame)
     """
     known = _scaled(meters)
     series = _series(readings, known)
+    reaches = pl.lit(value=True)
+    if within is not None:
+        start, end = moment(within.start), moment(within.end)
+        reaches = (pl.col("end") > start) & ((pl.col("start") < end) | (pl.col("end") <= end))
     parts = []
     for kind, road in (("register", register_steps), ("interval", _interval), ("power", _power)):
         mine = known["kind"] == kind
         if mine.any():
             own = series if mine.all() else series.filter(mine[series["row"]])
-            parts.append(_valid(road(own, known, exchanges), known))
+            parts.append(_valid(road(own, known, exchanges, reaches), known))
     return runs.by_row(parts or [STEPS.to_frame()])
 
 
@@ -119,7 +127,7 @@ def _valid(found: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
     return steps.filter(steps["start"] >= meters["valid_from"][steps["row"]])
 
 
-def _interval(series: pl.DataFrame, meters: pl.DataFrame, _: pl.DataFrame) -> pl.DataFrame:
+def _interval(series: pl.DataFrame, meters: pl.DataFrame, _: pl.DataFrame, reaches: pl.Expr) -> pl.DataFrame:
     """
     Take intervals as told; what one shares with the interval before it was told twice and is not attributed twice.
 
@@ -141,11 +149,12 @@ def _interval(series: pl.DataFrame, meters: pl.DataFrame, _: pl.DataFrame) -> pl
             shown=pl.col("scale"),
             before=pl.lit(None, pl.Float64()),
         )
-        .rename({"value": "after"})
+        .rename({"value": "after"}),
+        reaches,
     )
 
 
-def _power(series: pl.DataFrame, meters: pl.DataFrame, _: pl.DataFrame) -> pl.DataFrame:
+def _power(series: pl.DataFrame, meters: pl.DataFrame, _: pl.DataFrame, reaches: pl.Expr) -> pl.DataFrame:
     """Trapezoid between two values of power that are no further apart than the longest bridge."""
     pairs = series.select(
         "row",
@@ -160,17 +169,18 @@ def _power(series: pl.DataFrame, meters: pl.DataFrame, _: pl.DataFrame) -> pl.Da
     return _bounded(
         pairs.hstack(meters.select("period", "scale", "rated")[pairs["row"]])
         .filter(_elapsed() <= LONGEST * pl.col("period"))
-        .with_columns(whole=mean * hours * pl.col("scale"), shown=hours * pl.col("scale"))
+        .with_columns(whole=mean * hours * pl.col("scale"), shown=hours * pl.col("scale")),
+        reaches,
     )
 
 
-def _bounded(told: pl.DataFrame) -> pl.DataFrame:
+def _bounded(told: pl.DataFrame, reaches: pl.Expr) -> pl.DataFrame:
     """Name what was told as energy: an advance, an overlap with what was told before, or a jump above rated power."""
     bound = pl.col("rated") * (_elapsed() / pl.duration(hours=1)) + pl.col("shown")
     whole, twice = pl.col("whole"), pl.col("twice")
     jump = (whole.abs() * (1 - twice) > bound).fill_null(value=False)
     kind = pl.when(jump).then(pl.lit("jump")).when(twice > 0).then(pl.lit("overlap")).otherwise(pl.lit("advance"))
-    named = told.with_columns(kind=kind.cast(KINDS), bound=bound, covered=True)
+    named = told.filter(reaches).with_columns(kind=kind.cast(KINDS), bound=bound, covered=True)
     plain = pl.col("kind") == "advance"
     return named.with_columns(
         quantity=pl.when(~jump).then(whole * (1 - twice)),

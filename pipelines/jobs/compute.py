@@ -145,7 +145,7 @@ def _days(context: Context, registry: Registry, window: Period, at: datetime) ->
     """Compute slots, hours and days, and what was attributed to none; gives the rows changed, and the days' peaks."""
     zone, names, store = _zone(registry), list(registry.facilities), context.store
     readings = around(store, registry.meters, window, at)
-    steps = bridged(registers.steps(readings, registry.meters, registry.exchanges))
+    steps = bridged(registers.steps(readings, registry.meters, registry.exchanges, window))
     factors = context.factors.with_measured(registry.calorific)
     slots = spread(steps, window)
     levels = _with_virtual(energy.levels(slots, registry.meters, registry.facts, factors, zone), registry, zone)
