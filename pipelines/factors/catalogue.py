@@ -89,11 +89,14 @@ class Factors:
     @cached_property
     def changes(self) -> list[date]:
         """Days on which some factor begins to hold or no longer holds, in order."""
-        rows = (*self.coal_equivalents, *self.emissions)
-        first = {row.valid_from for row in rows} | set(self.measured["heat_from"])
-        last = {row.valid_to for row in rows if row.valid_to is not None} | set(self.measured["heat_to"])
-        ended = {day + timedelta(days=1) for day in last if day < date.max}
-        return sorted((ended | first) - {date.min})
+        rows = [(row.valid_from, row.valid_to) for row in (*self.coal_equivalents, *self.emissions)]
+        return _changes([*rows, *self.measured.select("heat_from", "heat_to").iter_rows()])
+
+    @cached_property
+    def _eras(self) -> pl.Series:
+        """Days on which some row of the catalogue begins to hold or no longer holds: between two all stays the same."""
+        rows = (*self.coal_equivalents, *self.source_equivalents, *self.emissions, *self.remaining)
+        return pl.Series(_changes((row.valid_from, row.valid_to) for row in rows), dtype=pl.Date)
 
     def of_meters(self, places: pl.DataFrame) -> pl.DataFrame:
         """
@@ -117,7 +120,7 @@ class Factors:
         own, measured = pl.col("ncv_kj"), pl.col("ncv_kj").is_not_null()
         by_heat = measured & pl.col("kg_co2_per_kj").is_not_null()
         return (
-            _added(places, _PLACE, _FIGURES | {"kg_co2_per_kj": pl.Float64}, self._of)
+            self._added(places, _PLACE, _FIGURES | {"kg_co2_per_kj": pl.Float64}, self._of)
             .join(holding, on=key, how="left", maintain_order="left")
             .with_columns(
                 kwh_per_unit=pl.when(measured).then(own / KJ_PER_KWH).otherwise("kwh_per_unit"),
@@ -143,7 +146,7 @@ class Factors:
             The rows of `places` in their order, with kwh_per_unit [kWh], kgce_per_unit [kgce] and kg_co2_per_unit
             [kg CO2] of the carrier's canonical unit; null where no factor holds.
         """
-        return _added(places, _PLACE, _FIGURES, lambda *place: self._of(*place)[: len(_FIGURES)])
+        return self._added(places, _PLACE, _FIGURES, lambda *place: self._of(*place)[: len(_FIGURES)])
 
     def _of(self, carrier: str, division: str, day: date) -> _Figures:
         """Return kWh, kgce and kg CO2 of one unit, and kg CO2 of one kJ."""
@@ -153,6 +156,20 @@ class Factors:
             *((coal.kwh_per_unit, coal.kgce) if coal else (None, None)),
             *((emission.kg_co2_per_unit, emission.kg_co2_per_kj) if emission else (None, None)),
         )
+
+    def _added(
+        self,
+        places: pl.DataFrame,
+        key: tuple[str, ...],
+        figures: Mapping[str, type[pl.DataType]],
+        of: Callable[..., _Figures],
+    ) -> pl.DataFrame:
+        """Add figures to places; each kind of place is asked for once in each era, for there are few of them."""
+        dated = places.with_columns(era=self._eras.search_sorted(places["day"], side="right"))
+        kind = ["era" if name == "day" else name for name in key]
+        kinds = dated.unique(kind).drop_nulls(key)
+        found = pl.DataFrame([of(*row) for row in kinds[list(key)].iter_rows()], schema=figures, orient="row")
+        return dated.join(kinds[kind].hstack(found), on=kind, how="left", maintain_order="left").drop("era")
 
     def unverified(self, amount: str) -> dict[str, Confidence]:
         """
@@ -195,7 +212,7 @@ class Factors:
             its confidence where it is neither verified nor confirmed.
         """
         figures = {"source_kgce": pl.Float64, "source_doubt": pl.String}
-        return _added(places, ("limit", "division", "day"), figures, self._source_of)
+        return self._added(places, ("limit", "division", "day"), figures, self._source_of)
 
     def _source_of(self, limit: str, division: str, day: date) -> tuple[float | None, Confidence | None]:
         row = _holding((row for row in self.source_equivalents if limit in (row.limits or [""])), division, day)
@@ -211,7 +228,7 @@ class Factors:
         Returns:
             The rows of `places` in their order, with remaining_kg_co2 [kg CO2/kWh], null where none holds.
         """
-        return _added(places, ("division", "day"), {"remaining_kg_co2": pl.Float64}, self._remaining_of)
+        return self._added(places, ("division", "day"), {"remaining_kg_co2": pl.Float64}, self._remaining_of)
 
     def _remaining_of(self, division: str, day: date) -> tuple[float | None]:
         row = _holding(self.remaining, division, day)
@@ -290,10 +307,8 @@ def _region(row: Row) -> str:
     return getattr(row, "region", "")
 
 
-def _added(
-    places: pl.DataFrame, key: Sequence[str], figures: Mapping[str, type[pl.DataType]], of: Callable[..., _Figures]
-) -> pl.DataFrame:
-    """Add figures to places, each kind of place asked for once: there are few beside the places."""
-    kinds = places[list(key)].unique().drop_nulls()
-    found = pl.DataFrame([of(*kind) for kind in kinds.iter_rows()], schema=figures, orient="row")
-    return places.join(kinds.hstack(found), on=key, how="left", maintain_order="left")
+def _changes(spans: Iterable[tuple[date, date | None]]) -> list[date]:
+    """Days on which a span begins, or is over, in order."""
+    days = {(begun, date.max if last is None else last) for begun, last in spans}
+    over = {last + timedelta(days=1) for _, last in days if last < date.max}
+    return sorted((over | {begun for begun, _ in days}) - {date.min})

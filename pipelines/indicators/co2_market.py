@@ -39,7 +39,7 @@ def co2_market(world: World) -> pl.DataFrame:
     factors = _factors(world)
     bought = world.meters.filter(pl.col("carrier") == "electricity", ~pl.col("renewable"))
     facilities = world.facts.select("facility", scope=pl.lit(""))
-    members = meters.boundary(world.meters)
+    members = world.boundary
     valued = replace(world, energy=_valued(world, bought, factors))
     whole = amount(valued, facilities, members=members, column=MARKET, absent=_ABSENT)
     electric = members.join(bought.select(_METER), on=_METER, how="semi")

@@ -38,8 +38,9 @@ def energy_consumption(world: World, basis: Basis = EQUIVALENT) -> pl.DataFrame:
 
 def at_boundary(world: World, column: str) -> pl.DataFrame:
     """Fold a column of ENERGY over the boundary of every facility: numerator, coverage, reason, versions, meters."""
-    facilities = world.facts.select("facility", scope=pl.lit(""))
-    members = meters.boundary(world.meters)
-    absent = "no meter of role total without a parent is valid"
-    folded = fold(world, total(amount(world, facilities, members=members, column=column, absent=absent)))
-    return folded.join(meters.evidence(members), on=SUBJECT, how="left")
+    if column not in world.at_boundary:
+        facilities = world.facts.select("facility", scope=pl.lit(""))
+        absent = "no meter of role total without a parent is valid"
+        folded = fold(world, total(amount(world, facilities, members=world.boundary, column=column, absent=absent)))
+        world.at_boundary[column] = folded.join(meters.evidence(world.boundary), on=SUBJECT, how="left")
+    return world.at_boundary[column]

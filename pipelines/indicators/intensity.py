@@ -51,7 +51,7 @@ def intensity(world: World, basis: Basis = EQUIVALENT) -> pl.DataFrame:
     products = world.products.select("facility", "unit", "limit", scope="product")
     if basis is SOURCE_ELECTRICITY:
         products = products.filter(pl.col("limit").is_in(world.factors.source_limits))
-    members = _members(world.meters, products)
+    members = _members(world, products)
     absent = "no meter serves the product alone, and it is not the only product of a metered boundary"
     energy = amount(world, products, members=members, column=basis.column, absent=absent)
     named = products.join(meters.evidence(members), on=SUBJECT, how="left").with_columns(
@@ -68,10 +68,10 @@ def intensity(world: World, basis: Basis = EQUIVALENT) -> pl.DataFrame:
     )
 
 
-def _members(every: pl.DataFrame, products: pl.DataFrame) -> pl.DataFrame:
-    serving = meters.of_scope(every).join(products, on=SUBJECT, how="semi")
+def _members(world: World, products: pl.DataFrame) -> pl.DataFrame:
+    serving = meters.of_scope(world.meters).join(products, on=SUBJECT, how="semi")
     only = products.filter(pl.len().over("facility") == 1).join(serving, on=SUBJECT, how="anti")
-    whole = meters.boundary(every).drop("scope").join(only.select(SUBJECT), on="facility")
+    whole = world.boundary.drop("scope").join(only.select(SUBJECT), on="facility")
     return pl.concat([serving, whole.select(serving.columns)])
 
 

@@ -55,12 +55,13 @@ class World:
     What the indicators of the facilities of one zone stand on.
 
     `energy` are ENERGY rows of 1d and 1mo, `activity` ACTIVITY rows, `peaks` INDICATORS rows of peak demand by day and
-    month, `wanted` is as `wanted_parts` returns it, `factors` is the factor catalogue, `meters` is `Registry.tree`; the
-    rest are the frames of the registry.
+    month, `wanted` is as `wanted_parts` returns it, `factors` is the factor catalogue, `meters` is `Registry.tree`,
+    `boundary` its meters on the boundary; the rest are the frames of the registry.
     """
 
     energy: pl.DataFrame
     meters: pl.DataFrame
+    boundary: pl.DataFrame
     products: pl.DataFrame
     facts: pl.DataFrame
     activity: pl.DataFrame
@@ -74,6 +75,18 @@ class World:
     def parts(self) -> pl.DataFrame:
         """The days and months the wanted periods are made of: part (1d or 1mo), part_start, part_end."""
         return self.wanted.select(PART).unique().sort(PART)
+
+    @cached_property
+    def metered_since(self) -> pl.DataFrame:
+        """Facility, since (UTC) and since_day (local date) of the first valid meter."""
+        zone = self.facts["timezone"][0]
+        since = self.meters.group_by("facility").agg(since=pl.min("valid_from"))
+        return since.with_columns(since_day=pl.col("since").dt.convert_time_zone(zone).dt.date())
+
+    @cached_property
+    def at_boundary(self) -> dict[str, pl.DataFrame]:
+        """What was folded over the boundary already, by column."""
+        return {}
 
 
 def wanted_parts(asked: Mapping[str, Sequence[Period]], zone: ZoneInfo) -> pl.DataFrame:
@@ -240,7 +253,7 @@ def fold(world: World, parts: pl.DataFrame) -> pl.DataFrame:
             },
             first_end=pl.col("part_end").first(),
         )
-        .join(metered_since(world), on="facility")
+        .join(world.metered_since, on="facility")
         .with_columns(
             reason=pl.when((pl.col("reason") == "") & (pl.col("first_end") <= pl.col("since")))
             .then(pl.format("the facility is metered only since {}", "since_day"))
@@ -248,13 +261,6 @@ def fold(world: World, parts: pl.DataFrame) -> pl.DataFrame:
         )
         .drop("first_end", "since", "since_day")
     )
-
-
-def metered_since(world: World) -> pl.DataFrame:
-    """Facility, since (UTC) and since_day (local date) of the first valid meter."""
-    meters = world.meters.group_by("facility").agg(since=pl.min("valid_from"), zone=pl.first("timezone"))
-    (zone,) = meters["zone"].unique()
-    return meters.select("facility", "since", since_day=pl.col("since").dt.convert_time_zone(zone).dt.date())
 
 
 def rows(

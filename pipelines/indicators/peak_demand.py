@@ -12,7 +12,7 @@ import polars as pl
 from pipelines.accounting import runs
 from pipelines.accounting.slots import SLOT
 from pipelines.indicators import meters
-from pipelines.indicators.parts import World, metered_since, rows
+from pipelines.indicators.parts import World, rows
 
 CODE = "peak_demand"
 
@@ -156,7 +156,7 @@ def _largest(world: World, wanted: pl.DataFrame, parts: pl.DataFrame) -> pl.Data
     return _rows(
         world,
         every.join(found, on=_SPAN, how="left")
-        .join(metered_since(world), on="facility", how="left")
+        .join(world.metered_since, on="facility", how="left")
         .with_columns(
             coverage=pl.col("covered").fill_null(0.0) / _LENGTH,
             reason=pl.when(pl.col("first_end") <= pl.col("since"), pl.col("reason") == "")

@@ -16,6 +16,7 @@ from ingest.registry import Registry
 from ingest.schema import ACTIVITY
 from ingest.schema import INDICATORS as ROWS
 from pipelines.factors.catalogue import Factors
+from pipelines.indicators import meters
 from pipelines.indicators.co2 import co2
 from pipelines.indicators.co2_market import co2_market
 from pipelines.indicators.coverage import coverage
@@ -148,6 +149,7 @@ def _world(
     return World(
         energy=energy,
         meters=registry.tree,
+        boundary=meters.boundary(registry.tree),
         products=registry.products,
         facts=registry.facts,
         activity=activity,
