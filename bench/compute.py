@@ -37,6 +37,7 @@ START = datetime(2026, 2, 28, 16, tzinfo=UTC)
 DAY = Period(START, START + timedelta(days=1))
 METERS_OF_A_FACILITY = 20
 SHARE = 5_000  # meters at a time, as in the job
+SHARES_A_FILE = 10
 READINGS_A_METER = 99
 
 
@@ -91,10 +92,10 @@ def day_of_readings(meters: pl.DataFrame, late: timedelta) -> pl.DataFrame:
 
 
 def store(meters: pl.DataFrame, late: timedelta, folder: Path) -> None:
-    """Write the day in files of ten shares, row groups of one."""
-    for first in range(0, meters.height, 10 * SHARE):
-        rows = day_of_readings(meters[first : first + 10 * SHARE], late)
-        rows.write_parquet(folder / f"{first:08}.parquet", row_group_size=SHARE * READINGS_A_METER)
+    """Write the day in files of some shares, row groups of one."""
+    for rank, own in enumerate(meters.iter_slices(SHARES_A_FILE * SHARE)):
+        rows = day_of_readings(own, late)
+        rows.write_parquet(folder / f"{rank:03}.parquet", row_group_size=SHARE * READINGS_A_METER)
 
 
 def floor(folder: Path) -> int:
@@ -113,12 +114,12 @@ def fill(heads: pl.DataFrame) -> None:
 
 
 def share(
-    folder: Path, meters: pl.DataFrame, exchanges: pl.DataFrame, facts: pl.DataFrame, catalogue: Factors
+    file: Path, meters: pl.DataFrame, exchanges: pl.DataFrame, facts: pl.DataFrame, catalogue: Factors
 ) -> list[float]:
     """Work on a share of the meters; seconds of: read, steps, slots, levels, ledger, tree."""
     laps, (tree, parts) = [perf_counter()], flat(meters)
     inside = pl.col("facility").is_between(pl.lit(meters["facility"][0]), pl.lit(meters["facility"][-1]))
-    readings = pl.scan_parquet(folder / "*.parquet").filter(inside).collect()
+    readings = pl.scan_parquet(file).filter(inside).collect()
     laps.append(perf_counter())
     steps = registers.steps(readings, meters, exchanges, DAY)
     laps.append(perf_counter())
@@ -142,7 +143,10 @@ def ours(folder: Path, meters: pl.DataFrame, exchanges: pl.DataFrame, facts: pl.
     """Return seconds of each part, added up over the shares, and of all by the clock."""
     begun = perf_counter()
     catalogue = factors.load()
-    parts = engine.run(lambda own: share(folder, own, exchanges, facts, catalogue), meters.iter_slices(SHARE))
+    # the lake's log says in which file a facility lies
+    files = (file for file in sorted(folder.iterdir()) for _ in range(SHARES_A_FILE))
+    shares = zip(files, meters.iter_slices(SHARE), strict=False)
+    parts = engine.run(lambda own: share(*own, exchanges, facts, catalogue), shares)
     return [*map(sum, zip(*parts, strict=True)), perf_counter() - begun]
 
 
