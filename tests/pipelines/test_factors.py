@@ -1,6 +1,6 @@
 """The factor catalogue: whole, consistent, dated, and strict."""
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -230,3 +230,18 @@ def test_a_factor_that_reaches_into_the_time_of_the_next_is_refused(tmp_path: Pa
 def test_the_remaining_grid_has_one_factor_for_the_country(day: date, kg_co2: float | None) -> None:
     places = pl.DataFrame({"division": ["440781", "110000"], "day": day})
     assert FACTORS.remaining_of_places(places)["remaining_kg_co2"].to_list() == [kg_co2] * 2
+
+
+def test_days_asked_together_get_what_each_gets_alone() -> None:
+    rows = (*FACTORS.coal_equivalents, *FACTORS.source_equivalents, *FACTORS.emissions, *FACTORS.remaining)
+    edges = {day for row in rows for day in (row.valid_from, row.valid_to) if day is not None and day < date.max}
+    days = {edge + timedelta(days=beside) for edge in edges for beside in (-1, 0, 1)}
+    places = pl.DataFrame({"carrier": ["electricity", "water"]}).join(
+        pl.DataFrame({"division": ["440781", "110000"], "limit": ["", ""]}), how="cross"
+    )
+    places = places.join(pl.DataFrame({"day": sorted(days)}), how="cross")
+    for ask in (FACTORS.add_to, FACTORS.source_of_places, FACTORS.remaining_of_places):
+        together = ask(places)
+        alone = pl.concat([ask(places[n]) for n in range(places.height)])
+        assert together.equals(alone)
+        assert together.height == places.height

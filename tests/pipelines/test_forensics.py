@@ -260,7 +260,10 @@ def test_attributed_and_unattributed_are_what_the_books_say(
             ]
         )
         own = pl.concat([readings.filter(inside), beside.select(readings.columns)])
-        parts.append(spread(registers.steps(own, registry.meters, registry.exchanges), period))
+        parts.append(spread(registers.steps(own, registry.meters, registry.exchanges, period), period))
+        # what a step is shows in the values around it, so those of a window are those of all that reach into it
+        reaches = pl.col("start") < period.end, pl.col("end") > period.start
+        assert registers.steps(readings, registry.meters, registry.exchanges, period).equals(steps.filter(reaches))
     in_parts = pl.concat(parts).sort("row", "start")
     assert in_parts["quantity"].to_list() == pytest.approx(whole["quantity"].to_list(), abs=1e-6)
 
