@@ -203,5 +203,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory):
     if program is None:
         told = "no influxd: run deploy/servers.sh, or install Debian's package influxdb"
         pytest.fail(told) if os.environ.get("CI") == "true" else pytest.skip(told)
-    with played["filled"](program, tmp_path_factory.mktemp("played")) as server:
+    # the folder of a worker lies in that of the session
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with played["filled"](program, tmp_path_factory.mktemp("influxd"), shared) as server:
         yield server

@@ -7,6 +7,7 @@ Beside it a run of each job, a refusal, a jump, and days on which main and sub-m
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from runpy import run_path
 
@@ -32,18 +33,16 @@ FACILITIES = ("ceramics-sample", "dc-sample")
 
 
 @contextmanager
-def filled(program: Path, folder: Path) -> Iterator[tuple[object, str]]:
+def filled(program: Path, folder: Path, shared: Path) -> Iterator[tuple[object, str]]:
     """
-    Start a server and fill a database of it.
+    Start a server in a folder and fill a database of it; the demo is played once into what the workers share.
 
     Of readings and quarter-hours, which the dashboards do not look far back at, only the last two days.
     """
-    for part in ("influxd", "demo"):
-        (folder / part).mkdir()
-    server = HELPER["Influxd"](program, folder / "influxd")
+    server = HELPER["Influxd"](program, folder)
     server.first_start()
     try:
-        database, lake = server.database(), _played(folder / "demo")
+        database, lake = server.database(), _once(shared)
         with closing(connect(server.url(database), Settings(store_password=HELPER["PASSWORD"]))) as store:
             for table in TABLES:
                 days = Period(demo.NOW - timedelta(days=2), demo.NOW)
@@ -54,7 +53,19 @@ def filled(program: Path, folder: Path) -> Iterator[tuple[object, str]]:
         server.stop()
 
 
-def _played(folder: Path) -> Lake:
+def _once(shared: Path) -> Lake:
+    """Play the demo where no other worker did; one that is at it is waited for."""
+    played, playing = shared / "played", shared / "playing"
+    with (shared / "played.lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        if not played.exists():
+            playing.mkdir()
+            _play(playing)
+            playing.rename(played)
+    return Lake(played / "data")
+
+
+def _play(folder: Path) -> None:
     lake = Lake(folder / "data")
     outbox = connect_mail(f"file:{folder / 'outbox'}")
     world = (registries.load(ROOT / "deploy/registry").select(FACILITIES), factors.load(), catalogue.load(), outbox)
@@ -72,7 +83,6 @@ def _played(folder: Path) -> Lake:
         {"collector": "c", "at": demo.NOW - timedelta(minutes=n), "items": 90 - n, "stored": 90 - n} for n in (5, 10)
     ]
     lake.write(TRAFFIC.name, pl.DataFrame(traffic, schema=TRAFFIC.schema))
-    return lake
 
 
 def _runs() -> pl.DataFrame:
