@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 import polars as pl
 
@@ -26,7 +27,7 @@ class Column:
     unit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Table:
     """
     One table.
@@ -42,7 +43,7 @@ class Table:
     columns: tuple[Column, ...]
     same: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def schema(self) -> pl.Schema:
         """Column names and types, in order."""
         return pl.Schema({column.name: column.dtype for column in self.columns})

@@ -11,7 +11,7 @@ import polars as pl
 
 from ingest.errors import RowsRefused, StoreError
 from ingest.model import Period
-from ingest.schema import READINGS, REPLACED, TABLES, Table
+from ingest.schema import READINGS, REPLACED, TABLES, Table, moment
 
 FINE = ("15m", "1h")  # intervals with many rows
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -111,8 +111,8 @@ def meeting(
     conditions = {name: pl.col(name).is_in(list(values)) for name, values in match.items()}
     if period is None:
         return conditions
-    start, end = (pl.lit(bound.astimezone(UTC), table.schema[column]) for bound in (period.start, period.end))
-    return {column: pl.col(column).is_between(start, end, closed="left"), **conditions}
+    inside = pl.col(column).is_between(moment(period.start), moment(period.end), closed="left")
+    return {column: inside, **conditions}
 
 
 def chosen(table: Table, columns: Collection[str]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Literal
 import polars as pl
 
 from ingest.model import Period
-from ingest.schema import READINGS, VOID
+from ingest.schema import READINGS, VOID, moment
 from ingest.store.base import Store
 from pipelines.accounting import runs
 from pipelines.accounting.forensics import HELD, REACH
@@ -90,7 +90,7 @@ def _open(found: pl.DataFrame, meters: pl.DataFrame, near: timedelta, since: dat
     """Keep the meters for which neither a calm value nor a silence was found yet."""
     calm = _calm(found.sort(READINGS.key), meters, before=before)
     furthest = found.group_by(_METER).agg(far=pl.min("time") if before else pl.max("time"))
-    looked = pl.lit(since - near if before else since + near)
+    looked = moment(since - near if before else since + near)
     far = pl.coalesce("far", "edge")
     silent = (far - looked if before else looked - far) > REACH
     return meters.join(calm, on=_METER, how="anti").join(furthest, on=_METER, how="left").filter(~silent).drop("far")

@@ -13,7 +13,7 @@ import polars as pl
 
 from ingest.model import Period
 from ingest.registry import Registry
-from ingest.schema import ACTIVITY, INDICATORS, READINGS
+from ingest.schema import ACTIVITY, INDICATORS, READINGS, moment
 from ingest.screen import LONGEST_OUTPUT
 from ingest.store.base import Store
 from pipelines import periods
@@ -93,9 +93,9 @@ def around(store: Store, meters: pl.DataFrame, window: Period, at: datetime) -> 
     nothing = inside.clear()
     return pl.concat(
         [
-            beyond(store, meters.with_columns(edge=pl.lit(window.start)), window.start, "before", at, nothing),
+            beyond(store, meters.with_columns(edge=moment(window.start)), window.start, "before", at, nothing),
             inside,
-            beyond(store, meters.with_columns(edge=pl.lit(window.end)), window.end, "after", at, nothing),
+            beyond(store, meters.with_columns(edge=moment(window.end)), window.end, "after", at, nothing),
         ]
     )
 

@@ -7,7 +7,7 @@ can matter. The log is append-only, so a key may stand in several files: the row
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, timedelta
+from datetime import date, timedelta
 from functools import reduce
 from operator import and_
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from ingest.model import Period
-from ingest.schema import Table
+from ingest.schema import Table, moment
 from ingest.store.lake.table import DAY, VERSION, statistics, stored_schema
 from ingest.store.rows import day_of, meeting, replacing
 
@@ -41,7 +41,7 @@ def selections(
     rows = meeting(table, period, on, match)
     files = {name: _matching(table, name, values) for name, values in match.items()}
     if period is not None:
-        files = {on or table.time: _within(table, on or table.time, period), **files}
+        files = {on or table.time: _within(on or table.time, period), **files}
     return [Selection(name, condition, files[name]) for name, condition in rows.items()]
 
 
@@ -51,10 +51,8 @@ def _matching(table: Table, column: str, values: Collection[str]) -> pl.Expr:
     return _overlap(column, pl.lit(min(values)), pl.lit(max(values)))
 
 
-def _within(table: Table, column: str, period: Period) -> pl.Expr:
-    bounds = period.start, period.end - timedelta(microseconds=1)
-    first, last = (pl.lit(bound.astimezone(UTC), table.schema[column]) for bound in bounds)
-    return _overlap(column, first, last)
+def _within(column: str, period: Period) -> pl.Expr:
+    return _overlap(column, moment(period.start), moment(period.end - timedelta(microseconds=1)))
 
 
 def _overlap(column: str, least: pl.Expr, most: pl.Expr) -> pl.Expr:
