@@ -52,6 +52,8 @@ CARRIERS: dict[str, Carrier] = {
     "nitrogen": Carrier("m3", "氮气", "nitrogen", 2.0, fuel=False),
 }
 
+CANONICAL_UNITS = {code: carrier.unit for code, carrier in CARRIERS.items()}
+
 # electricity by size of the user (types I to IV); the power a meter is rated for [kW] stands in for the transformer's
 _CLASS_FROM_KW = ((2_000.0, 0.5), (315.0, 1.0))
 

@@ -17,7 +17,7 @@ from ingest.schema.collected import (
     TRAFFIC,
     VOID,
 )
-from ingest.schema.columns import EPOCH, TIME, Column, Table, moment
+from ingest.schema.columns import EPOCH, TIME, Column, Table, microseconds, moment
 from ingest.schema.computed import BALANCE, ENERGY, INDICATORS, UNATTRIBUTED
 from ingest.schema.decisions import CORRECTIONS, ENTRIES, FREEZES
 from ingest.schema.judged import BREACH_EVENTS, NOTICES, RUNS
@@ -81,5 +81,6 @@ __all__ = [
     "VOID",
     "Column",
     "Table",
+    "microseconds",
     "moment",
 ]

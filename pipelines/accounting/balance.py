@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from ingest.carriers import CARRIERS
+from ingest.carriers import CANONICAL_UNITS
 from ingest.model import Period
 from ingest.schema import BALANCE, ENERGY, TIME
 from pipelines import periods
@@ -24,7 +24,6 @@ from pipelines.accounting.slots import SLOT
 _AMOUNTS = ("quantity", "kwh", "kgce", "kg_co2")
 _GROUP = ["facility", "main"]
 _SPAN = ["interval", "start", "end"]
-_UNITS = {code: carrier.unit for code, carrier in CARRIERS.items()}
 _ABSENT = "not covered: "
 _WHOLE = 1 - 1e-9
 # relative to the quantities: what is left of a sum of floats, far below the last digit of any meter
@@ -252,7 +251,7 @@ def _compared(rows: pl.DataFrame, groups: pl.DataFrame, interval: str) -> pl.Dat
     )
     return told.with_columns(
         *(pl.when("assessable").then(name).alias(name) for name in ("quantity", "subs", "difference", "tolerance")),
-        unit=pl.col("carrier").replace_strict(_UNITS, return_dtype=pl.String),
+        unit=pl.col("carrier").replace_strict(CANONICAL_UNITS, return_dtype=pl.String),
         status=pl.when(~pl.col("assessable"))
         .then(pl.lit("not_assessable"))
         .when("beyond")

@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from ingest.carriers import CARRIERS
+from ingest.carriers import CANONICAL_UNITS
 from ingest.model import Period
-from ingest.schema import ENERGY, EPOCH, TIME
+from ingest.schema import ENERGY, EPOCH, TIME, microseconds
 from pipelines import periods
 from pipelines.accounting import runs
 from pipelines.accounting.slots import SLOT, share
@@ -26,8 +26,7 @@ Longer = Literal["1h", "1d", "1mo"]
 TO = " to "  # between the oldest and the newest factor version behind a sum
 
 _HOUR = timedelta(hours=1)
-_MICROSECOND = timedelta(microseconds=1)
-_SLOT_US = SLOT // _MICROSECOND
+_SLOT_US = SLOT // timedelta(microseconds=1)
 # place of a factor version among all versions
 _VERSION = pl.col("factor_version").rank("dense").cast(pl.UInt32).sub(1).alias("version")
 _SECONDS = (pl.col("end") - pl.col("start")) / timedelta(seconds=1)
@@ -38,8 +37,6 @@ _WEIGHT = pl.col("quantity").abs()
 _COVERAGE, _ESTIMATED = share(pl.col("covered"), _SECONDS), share(pl.col("weighted"), pl.col("weight"))
 _ROWS = ["row", "start", "end", *_AMOUNTS, "coverage", "estimated", "version"]
 _METER = ["facility", "meter", "carrier", "role", "scope", "unit"]
-
-_UNITS = {code: carrier.unit for code, carrier in CARRIERS.items()}
 
 
 class _Numbered(NamedTuple):
@@ -65,7 +62,7 @@ def to_energy(slots: pl.DataFrame, meters: pl.DataFrame, facts: pl.DataFrame, fa
     local date (coal equivalent: GB/T 2589-2020 chapter 5; carbon dioxide: activity data x emission factor).
 
     Args:
-        slots: as `slots.slots` returns them.
+        slots: as `slots.spread` returns them.
         meters: `Registry.meters`.
         facts: `Registry.facts`.
         factors: the factor catalogue.
@@ -121,7 +118,7 @@ def _valued(slots: pl.DataFrame, meters: pl.DataFrame, facts: pl.DataFrame, fact
     """Value slots with the factors that hold when they begin."""
     places = meters.select(
         *("facility", "meter", "carrier", "role", "scope", "timezone"),
-        unit=pl.col("carrier").replace_strict(_UNITS, return_dtype=pl.String),
+        unit=pl.col("carrier").replace_strict(CANONICAL_UNITS, return_dtype=pl.String),
     ).join(facts.select("facility", "division"), on="facility", how="left", maintain_order="left")
     first, *changes = _changes(slots, places, factors)
     held = pl.concat([_factors_at(places, factors, since) for since in (first, *changes)])
@@ -173,7 +170,7 @@ def _added(numbered: _Numbered, interval: Longer, zone: ZoneInfo) -> _Numbered:
         return numbered
     first, last = rows.select(first=pl.min("start"), last=pl.max("start")).row(0)
     labels, spans = _labels(first, last, interval, zone)
-    place = (rows["start"].to_physical() - (first - EPOCH) // _MICROSECOND) // _SLOT_US
+    place = (rows["start"].to_physical() - microseconds(first)) // _SLOT_US
     known = [name for name in _AMOUNTS if rows[name].has_nulls()]
     parts = rows.select(
         *("row", labels[place.cast(pl.UInt32, wrap_numerical=True)], "version", *_AMOUNTS),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
-from ingest.carriers import CARRIERS
+from ingest.carriers import CANONICAL_UNITS
 from ingest.model import Period
 from ingest.schema import TIME, UNATTRIBUTED
 from pipelines.accounting import doubts
@@ -33,12 +33,6 @@ _STOOD = "the register stood still while its sub-meters counted {} {}"
 _PLAIN = pl.col("kind").is_in(["advance", "catch_up"])
 _WITHDRAWN = "withdrawn: the readings that are stored now show nothing odd"
 
-_UNITS = pl.DataFrame(
-    [(code, carrier.unit) for code, carrier in CARRIERS.items()],
-    schema={"carrier": pl.String, "unit": pl.String},
-    orient="row",
-)
-
 
 def ledger(steps: pl.DataFrame, slots: pl.DataFrame, meters: pl.DataFrame, days: Sequence[Period]) -> pl.DataFrame:
     """
@@ -60,7 +54,8 @@ def ledger(steps: pl.DataFrame, slots: pl.DataFrame, meters: pl.DataFrame, days:
         pl.col("kind").cast(pl.String), below=pl.lit(None, pl.Float64())
     )
     events = pl.concat([odd.drop("start", "covered"), *doubtful], how="diagonal")
-    units = meters.join(_UNITS, on="carrier", suffix="_canonical").select("facility", "meter", unit="unit_canonical")
+    unit = pl.col("carrier").replace_strict(CANONICAL_UNITS, return_dtype=pl.String)
+    units = meters.select("facility", "meter", unit=unit)
     booked = (
         events.sort("facility", "meter", "kind", "end")
         .group_by("facility", "meter", "kind", "day", maintain_order=True)

@@ -1,6 +1,5 @@
 """The demonstration on a live InfluxDB: the same figures, breaches and e-mails as on a lake."""
 
-import re
 import shutil
 import sys
 from contextlib import closing
@@ -38,12 +37,7 @@ def test_the_whole_line_on_influxdb(influxd, tmp_path, monkeypatch):
             status="ok"
         )
         notices = store.read("notices")
-    counted = re.search(
-        r"([\d,]+) received = ([\d,]+) stored \+ (\d+) duplicate \+ 0 quarantined \+ 0 pending", said.get()
-    )
-    items, kept, twice = (int(number.replace(",", "")) for number in counted.groups())
-    assert items - twice == kept == stored
-    assert twice > 0
+    assert f"{stored + 54:,} received = {stored:,} stored + 54 duplicate + 0 quarantined + 0 pending" in said.get()
     assert list(events.select("facility", "rule", "kind").iter_rows()) == [
         ("ceramics-sample", "gb-21252-2023-level3", "opened"),
         ("dc-sample", "gd-13-pue", "opened"),

@@ -6,14 +6,13 @@ reads the answer filters again.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import Literal
 
 import polars as pl
 
 from ingest.errors import StoreError
 from ingest.model import Period
-from ingest.schema import EPOCH
+from ingest.schema import microseconds
 from ingest.store.influx.layout import FIRST, LAST, NS, PLACES, SPECIAL, Layout
 from ingest.store.influx.lines import coded, parts
 
@@ -99,11 +98,6 @@ def between(first: int, last: int) -> list[str]:
     """Return conditions on the time of the points: from one microsecond to another, both of them in."""
     first, last = (min(max(moment, FIRST), LAST) for moment in (first, last))
     return [f"time >= {first * PLACES}", f"time < {(last + 1) * PLACES}"]
-
-
-def microseconds(moment: datetime) -> int:
-    """Count from 1970."""
-    return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def points(layout: Layout, rows: pl.DataFrame) -> list[tuple[dict[str, str], int]]:
