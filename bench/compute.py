@@ -41,8 +41,8 @@ SHARES_A_FILE = 10
 READINGS_A_METER = 99
 
 
-def registry(count: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Return meters, exchanges and facts as the registry gives them."""
+def registry(count: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return meters and exchanges as the registry gives them."""
     meters = pl.DataFrame({"row": range(count)}).select(
         facility=pl.format("plant-{}", (pl.col("row") // METERS_OF_A_FACILITY).cast(pl.String).str.zfill(5)),
         meter=pl.format("E-{}", (pl.col("row") % METERS_OF_A_FACILITY).cast(pl.String).str.zfill(2)),
@@ -59,6 +59,8 @@ def registry(count: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         scope=pl.lit(""),
         valid_from=pl.lit(datetime(2025, 1, 1, tzinfo=UTC), TIME),
         timezone=pl.lit(ZONE.key),
+        division=pl.lit("440781"),
+        canonical_unit=pl.lit("kWh"),
         to_canonical=pl.lit(1.0),
     )
     exchanges = pl.DataFrame(
@@ -70,7 +72,8 @@ def registry(count: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
             "installed_value": pl.Float64,
         }
     )
-    return meters, exchanges, meters.select("facility", division=pl.lit("440781")).unique()
+    # each value of its own, as in the registry
+    return pl.DataFrame(meters.get_columns()), exchanges
 
 
 def flat(meters: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -113,11 +116,10 @@ def fill(heads: pl.DataFrame) -> None:
         assert made.height == rows.len()
 
 
-def share(
-    file: Path, meters: pl.DataFrame, exchanges: pl.DataFrame, facts: pl.DataFrame, catalogue: Factors
-) -> list[float]:
+def share(file: Path, meters: pl.DataFrame, exchanges: pl.DataFrame, catalogue: Factors) -> list[float]:
     """Work on a share of the meters; seconds of: read, steps, slots, levels, ledger, tree."""
-    laps, (tree, parts) = [perf_counter()], flat(meters)
+    tree, parts = flat(meters)
+    laps = [perf_counter()]
     inside = pl.col("facility").is_between(pl.lit(meters["facility"][0]), pl.lit(meters["facility"][-1]))
     readings = pl.scan_parquet(file).filter(inside).collect()
     laps.append(perf_counter())
@@ -125,7 +127,7 @@ def share(
     laps.append(perf_counter())
     slots = spread(steps, DAY)
     laps.append(perf_counter())
-    rows = energy.levels(slots, meters, facts, catalogue, ZONE)
+    rows = energy.levels(slots, meters, catalogue, ZONE)
     laps.append(perf_counter())
     odd = unattributed.ledger(steps, slots, meters, [DAY])
     laps.append(perf_counter())
@@ -139,14 +141,14 @@ def share(
     return [end - start for start, end in pairwise(laps)]
 
 
-def ours(folder: Path, meters: pl.DataFrame, exchanges: pl.DataFrame, facts: pl.DataFrame) -> list[float]:
+def ours(folder: Path, meters: pl.DataFrame, exchanges: pl.DataFrame) -> list[float]:
     """Return seconds of each part, added up over the shares, and of all by the clock."""
     begun = perf_counter()
     catalogue = factors.load()
     # the lake's log says in which file a facility lies
     files = (file for file in sorted(folder.iterdir()) for _ in range(SHARES_A_FILE))
     shares = zip(files, meters.iter_slices(SHARE), strict=False)
-    parts = engine.run(lambda own: share(*own, exchanges, facts, catalogue), shares)
+    parts = engine.run(lambda own: share(*own, exchanges, catalogue), shares)
     return [*map(sum, zip(*parts, strict=True)), perf_counter() - begun]
 
 
@@ -166,7 +168,7 @@ def written(meters: pl.DataFrame) -> float:
 
 def measure(count: int, late: timedelta) -> None:
     """Print one line."""
-    meters, exchanges, facts = registry(count)
+    meters, exchanges = registry(count)
     floors, fills, runs = [], [], []
     with TemporaryDirectory() as name:
         store(meters, late, Path(name))
@@ -174,7 +176,7 @@ def measure(count: int, late: timedelta) -> None:
             begun = perf_counter()
             assert floor(Path(name)) == count
             floors.append(perf_counter() - begun)
-            runs.append(ours(Path(name), meters, exchanges, facts))
+            runs.append(ours(Path(name), meters, exchanges))
             fills.append(written(meters))
     *parts, whole = min(runs, key=lambda run: run[-1])
     least = min(floors)

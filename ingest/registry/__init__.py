@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from pydantic import ValidationError
 
-from ingest.carriers import to_canonical
+from ingest.carriers import CANONICAL_UNITS, to_canonical
 from ingest.errors import ConfigurationError, Problem
 from ingest.registry import frames
 from ingest.registry.facility import Budget, Contact, DataCentre, Exchange, Facility, Gateway, Meter, Product
@@ -57,8 +57,9 @@ class Registry:
 
         Returns:
             facility, meter, carrier, role, kind, unit, period (duration), stamp, multiplier, modulus (10^digits, null
-            where unknown), rated_kw [kW], parent, scope, valid_from (UTC), timezone, and `to_canonical`: the factor
-            from the meter's unit to the carrier's canonical unit (a power unit counts as one hour of it).
+            where unknown), rated_kw [kW], parent, scope, valid_from (UTC), timezone, division of the facility, the
+            carrier's canonical_unit, and `to_canonical`: the factor from the meter's unit to the canonical one (a power
+            unit counts as one hour of it).
         """
         return pl.DataFrame(
             [_meter_row(facility, meter) for facility in self.facilities.values() for meter in facility.meter],
@@ -175,6 +176,8 @@ _METERS = pl.Schema(
         "scope": pl.String(),
         "valid_from": TIME,
         "timezone": pl.String(),
+        "division": pl.String(),
+        "canonical_unit": pl.String(),
         "to_canonical": pl.Float64(),
     }
 )
@@ -223,6 +226,8 @@ def _meter_row(facility: Facility, meter: Meter) -> tuple[Any, ...]:
         meter.scope,
         midnight.astimezone(UTC),
         facility.timezone,
+        facility.division,
+        CANONICAL_UNITS[meter.carrier],
         to_canonical(meter.carrier, meter.unit),
     )
 

@@ -53,6 +53,14 @@ class Table:
         """Column names and types, in order."""
         return pl.Schema({column.name: column.dtype for column in self.columns})
 
+    def empty(self) -> pl.DataFrame:
+        """Return a frame without rows."""
+        return self._nothing.clone()
+
+    @cached_property
+    def _nothing(self) -> pl.DataFrame:
+        return self.schema.to_frame()
+
     @property
     def identity(self) -> tuple[str, ...]:
         """The columns that must all agree for a row to be the same row again."""

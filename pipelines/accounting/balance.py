@@ -44,7 +44,7 @@ def virtual(energy: pl.DataFrame, tree: pl.DataFrame, parts: pl.DataFrame) -> pl
         one of them is null; coverage is the least of the parts; estimated is weighted by their quantities.
     """
     if parts.is_empty():
-        return ENERGY.schema.to_frame()
+        return ENERGY.empty()
     numbered, own = _parts(energy, parts)
     weight = pl.col("quantity").abs()
     sums = (
@@ -114,7 +114,7 @@ def balances(energy: pl.DataFrame, tree: pl.DataFrame, days: Period) -> pl.DataF
         in the carrier's canonical unit. Not assessable, with the reason, where a meter is not covered.
     """
     if (tree["parent"] == "").all() or (groups := _groups(tree)).is_empty():
-        return BALANCE.schema.to_frame()
+        return BALANCE.empty()
     (zone,) = tree["timezone"].unique()
     slots = _slots(energy, groups)
     slow = slots["group"].is_in(groups[slots["due"].unique()].filter(pl.col("period") > SLOT)["group"].implode())

@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from ingest.carriers import CANONICAL_UNITS
 from ingest.model import Period
 from ingest.schema import ENERGY, EPOCH, TIME, microseconds
 from pipelines import periods
@@ -54,9 +53,9 @@ class _Numbered(NamedTuple):
     versions: pl.Series
 
 
-def to_energy(slots: pl.DataFrame, meters: pl.DataFrame, facts: pl.DataFrame, factors: Factors) -> pl.DataFrame:
+def levels(slots: pl.DataFrame, meters: pl.DataFrame, factors: Factors, zone: ZoneInfo) -> dict[str, pl.DataFrame]:
     """
-    Value slots as energy content, coal equivalent and carbon dioxide.
+    Value slots as energy content, coal equivalent and carbon dioxide, and add them up to the hours and days of a zone.
 
     kwh, kgce and kg_co2 are the quantity times the factor of the carrier, of the facility's division and of the slot's
     local date (coal equivalent: GB/T 2589-2020 chapter 5; carbon dioxide: activity data x emission factor).
@@ -64,26 +63,14 @@ def to_energy(slots: pl.DataFrame, meters: pl.DataFrame, facts: pl.DataFrame, fa
     Args:
         slots: as `slots.spread` returns them.
         meters: `Registry.meters`.
-        facts: `Registry.facts`.
         factors: the factor catalogue.
+        zone: the facilities' zone.
 
     Returns:
-        ENERGY rows of interval 15m, by meter and time. kwh [kWh], kgce [kgce] and kg_co2 [kg CO2] are null where there
-        is no factor.
+        ENERGY rows by interval (15m, 1h, 1d), by meter and time. kwh [kWh], kgce [kgce] and kg_co2 [kg CO2] are null
+        where there is no factor; longer intervals as `roll_up` returns them.
     """
-    return _named(_valued(slots, meters, facts, factors), "15m")
-
-
-def levels(
-    slots: pl.DataFrame, meters: pl.DataFrame, facts: pl.DataFrame, factors: Factors, zone: ZoneInfo
-) -> dict[str, pl.DataFrame]:
-    """
-    Value slots, and add them up to the hours and days of a zone; arguments as for `to_energy`.
-
-    Returns:
-        ENERGY rows by interval (15m, 1h, 1d), each as `to_energy` and `roll_up` return them.
-    """
-    return _levels(_valued(slots, meters, facts, factors), zone)
+    return _levels(_valued(slots, meters, factors), zone)
 
 
 def levels_of(quarters: pl.DataFrame, zone: ZoneInfo) -> dict[str, pl.DataFrame]:
@@ -114,37 +101,30 @@ def roll_up(energy: pl.DataFrame, interval: Longer, zone: ZoneInfo) -> pl.DataFr
     return _named(_added(_numbered(energy), interval, zone), interval)
 
 
-def _valued(slots: pl.DataFrame, meters: pl.DataFrame, facts: pl.DataFrame, factors: Factors) -> _Numbered:
+def _valued(slots: pl.DataFrame, meters: pl.DataFrame, factors: Factors) -> _Numbered:
     """Value slots with the factors that hold when they begin."""
-    places = meters.select(
-        *("facility", "meter", "carrier", "role", "scope", "timezone"),
-        unit=pl.col("carrier").replace_strict(CANONICAL_UNITS, return_dtype=pl.String),
-    ).join(facts.select("facility", "division"), on="facility", how="left", maintain_order="left")
-    first, *changes = _changes(slots, places, factors)
-    held = pl.concat([_factors_at(places, factors, since) for since in (first, *changes)])
+    first, *changes = _changes(slots, meters, factors)
+    held = pl.concat([factors.of_meters(meters, since) for since in (first, *changes)])
     which = slots["row"]
     if changes:
         turn = pl.Series(changes, dtype=TIME).search_sorted(slots["start"], side="right")
-        which = which + turn * places.height
-    rows = slots.hstack(held.with_columns(_VERSION)[[*_FACTORS, "version"]][which]).with_columns(_VALUES)[_ROWS]
-    return _Numbered(rows, places[_METER], held["factor_version"].unique().sort())
+        which = which + turn * meters.height
+    rows = slots.hstack(held.with_columns(_VERSION)[[*_FACTORS, "version"]][which]).with_columns_seq(_VALUES)[_ROWS]
+    return _Numbered(rows, _names(meters), held["factor_version"].unique().sort())
 
 
-def _changes(slots: pl.DataFrame, places: pl.DataFrame, factors: Factors) -> list[datetime]:
+def _names(meters: pl.DataFrame) -> pl.DataFrame:
+    return meters[[*_METER[:-1], "canonical_unit"]].rename({"canonical_unit": "unit"})
+
+
+def _changes(slots: pl.DataFrame, meters: pl.DataFrame, factors: Factors) -> list[datetime]:
     """Return the start of the first slot, and the moments after it at which a factor changes in some zone, in order."""
     if slots.is_empty():
         return [EPOCH]
-    first, end = slots.select(first=pl.min("start"), end=pl.max("end")).row(0)
-    zones = [ZoneInfo(name) for name in places["timezone"].unique()]
+    first, end = slots.select_seq(first=pl.min("start"), end=pl.max("end")).row(0)
+    zones = [ZoneInfo(name) for name in meters["timezone"].unique()]
     moments = {periods.midnight(day, zone) for zone in zones for day in factors.changes}
     return [first, *sorted(moment for moment in moments if first < moment < end)]
-
-
-def _factors_at(places: pl.DataFrame, factors: Factors, moment: datetime) -> pl.DataFrame:
-    """Add the factors that hold at a moment: kwh_per_unit, kgce_per_unit, kg_co2_per_unit, factor_version."""
-    dates = {name: moment.astimezone(ZoneInfo(name)).date() for name in places["timezone"].unique()}
-    dated = places.with_columns(day=pl.col("timezone").replace_strict(dates, return_dtype=pl.Date))
-    return factors.of_meters(dated)
 
 
 def _numbered(energy: pl.DataFrame) -> _Numbered:
@@ -160,7 +140,7 @@ def _named(numbered: _Numbered, interval: str) -> pl.DataFrame:
     rows, meters, versions = numbered
     version = pl.lit(versions[0]) if versions.len() == 1 else versions[rows["version"]]
     named = rows.hstack(meters[rows["row"]])
-    return named.with_columns(interval=pl.lit(interval), factor_version=version)[ENERGY.schema.names()]
+    return named.with_columns_seq(interval=pl.lit(interval), factor_version=version)[ENERGY.schema.names()]
 
 
 def _added(numbered: _Numbered, interval: Longer, zone: ZoneInfo) -> _Numbered:
@@ -168,25 +148,25 @@ def _added(numbered: _Numbered, interval: Longer, zone: ZoneInfo) -> _Numbered:
     rows, meters, versions = numbered
     if rows.is_empty():
         return numbered
-    first, last = rows.select(first=pl.min("start"), last=pl.max("start")).row(0)
+    first, last = rows.select_seq(first=pl.min("start"), last=pl.max("start")).row(0)
     labels, spans = _labels(first, last, interval, zone)
     place = (rows["start"].to_physical() - microseconds(first)) // _SLOT_US
     known = [name for name in _AMOUNTS if rows[name].has_nulls()]
-    parts = rows.select(
+    guessed = {} if (rows["estimated"] == 0).all() else {"weight": _WEIGHT, "weighted": _WEIGHT * pl.col("estimated")}
+    parts = rows.select_seq(
         *("row", labels[place.cast(pl.UInt32, wrap_numerical=True)], "version", *_AMOUNTS),
         *(pl.col(name).is_not_null().cast(pl.UInt32).name.suffix("_known") for name in known),
         # hours are made of slots
         covered=pl.col("coverage") * (SLOT.total_seconds() if interval == "1h" else _SECONDS),
-        weight=_WEIGHT,
-        weighted=_WEIGHT * pl.col("estimated"),
+        **guessed,
     )
     on, kept = ["row", "span"], ["version"]
     sums = runs.totals(parts, on, sums=[name for name in parts.columns if name not in (*on, *kept)], first=kept)
-    found = sums.hstack(spans[sums["span"]]).select(
+    found = sums.hstack(spans[sums["span"]]).select_seq(
         *("row", "start", "end", "version"),
         *(pl.when(pl.col(f"{name}_known") > 0).then(name) if name in known else pl.col(name) for name in _AMOUNTS),
         coverage=_COVERAGE,
-        estimated=_ESTIMATED,
+        estimated=_ESTIMATED if guessed else pl.lit(0.0),
     )
     if versions.len() == 1 or not _changes_inside(parts):
         return _Numbered(found, meters, versions)

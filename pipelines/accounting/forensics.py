@@ -33,6 +33,9 @@ KINDS = pl.Enum(
 # a step may be this many periods long before its time counts as not covered: one late or lost reading is everyday life
 LONGEST = 2
 
+# a reading may come early by this share of the period and still be judged at a glance
+SHORTEST = 0.9
+
 # a register that shows less than this share of its last value began anew; one that shows more stepped back a little
 ANEW = 0.9
 
@@ -50,14 +53,7 @@ REACH = timedelta(days=64)
 
 _ELAPSED = pl.col("end") - pl.col("start")
 _TURN = pl.col("modulus") * pl.col("scale")
-_PAIR = (
-    pl.col("time").shift().alias("start"),
-    pl.col("time").alias("end"),
-    pl.col("value").shift().alias("before"),
-    pl.col("value").alias("after"),
-)
-_IS_PAIR = ((pl.col("row") == pl.col("row").shift()) & (pl.col("time").shift() < pl.col("time"))).fill_null(value=False)
-_EXCHANGE = pl.col("exchange") | pl.col("exchange").shift()
+_IS_PAIR = (pl.col("row") == pl.col("row_before")) & (pl.col("start") < pl.col("end"))
 _PLAIN = pl.when("covered").then(pl.lit("advance", KINDS)).otherwise(pl.lit("catch_up", KINDS))
 _HOUR = timedelta(hours=1)
 _EVIDENCE = {name: pl.lit(None, pl.Float64()) for name in ("unattributed", "before", "after", "bound")}
@@ -81,13 +77,18 @@ def register_steps(
         unattributed [canonical unit], before, after [shown unit], bound [canonical unit]; the last four are null for
         a plain advance. Rows of one meter stand together, by time.
     """
-    facts = meters.select("scale", "rated", "modulus", turn=_TURN, longest=LONGEST * pl.col("period"))
-    judged = _judged(series, facts)
+    facts = meters.select_seq(
+        *("scale", "rated", "modulus"),
+        turn=_TURN,
+        longest=LONGEST * pl.col("period"),
+        shortest=SHORTEST * pl.col("period"),
+    ).with_columns(plausible=_ALWAYS_PLAUSIBLE)
+    judged, odd = _judged(series, facts)
     own = exchanges.join(meters[["facility", "meter", "row"]], on=["facility", "meter"])
-    odd = pl.concat([judged["row"].filter(~judged["plain"]), own["row"]]).unique()
+    odd = pl.concat([odd, own["row"]]).unique()
     columns = ["row", "start", "end", "quantity", "covered", "kind", *_EVIDENCE]
     alone = [] if odd.is_empty() else [~pl.col("row").is_in(odd.implode())]
-    plain = judged.filter("pair", reaches, *alone).with_columns(kind=_PLAIN, **_EVIDENCE)[columns]
+    plain = judged.filter("pair", reaches, *alone).with_columns_seq(kind=_PLAIN, **_EVIDENCE)[columns]
     if odd.is_empty():
         return plain
     kept, glitches = _without_glitches(_with_exchanges(series.filter(pl.col("row").is_in(odd.implode())), own), facts)
@@ -96,26 +97,40 @@ def register_steps(
     return runs.by_row([plain, explained.sort("row", "end", "start", maintain_order=True)])
 
 
-def _judged(series: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
+def _judged(series: pl.DataFrame, facts: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
     """
-    Take each value and the one before it for an advance: row, start, end, quantity, covered, pair, plain.
+    Take each value and the one before it for an advance: row, start, end, quantity, covered, pair; and the odd meters.
 
     Whether they are a pair stands beside, for to leave the others out takes as long as all the rest.
     """
-    beside = series.select("row", *_PAIR, pair=_IS_PAIR)
-    known = beside.hstack(facts[["scale", "rated", "turn", "longest"]][beside["row"]])
-    advances = known.with_columns(quantity=(pl.col("after") - pl.col("before")) * pl.col("scale"), elapsed=_ELAPSED)
-    return advances.select(
+    beside = _beside(series)
+    known = beside.hstack(facts[["scale", "shortest", "longest", "plausible"]][beside["row"]])
+    advances = known.with_columns_seq(
+        quantity=(pl.col("after") - pl.col("before")) * pl.col("scale"), elapsed=_ELAPSED, pair=_IS_PAIR
+    )
+    judged = advances.select_seq(
         *("row", "start", "end", "quantity", "pair"),
         covered=pl.col("elapsed") <= pl.col("longest"),
-        plain=_IS_PLAIN | ~pl.col("pair"),
+        unclear=pl.col("pair") & ~_AT_A_GLANCE,
     )
+    unclear = runs.where(judged, pl.col("unclear"))
+    return judged, runs.where(unclear.hstack(facts[unclear["row"]]), ~_IS_PLAIN)["row"]
+
+
+def _beside(series: pl.DataFrame) -> pl.DataFrame:
+    """Put each value beside the one before it: row, row_before, start, end, before, after, and so for an exchange."""
+    former, latter = series[:-1], series[1:]
+    both = [former["row"].alias("row_before")]
+    both += [former[name].alias(alias) for name, alias in (("time", "start"), ("value", "before"))]
+    both += [latter[name].alias(alias) for name, alias in (("time", "end"), ("value", "after"))]
+    if "exchange" in series.columns:
+        both.append(former["exchange"] | latter["exchange"])
+    return latter[["row"]].hstack(both)
 
 
 def _pairs(series: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
     """Neighbouring values of one meter, with what is known of it; two values at one moment are no pair."""
-    exchange = [_EXCHANGE] if "exchange" in series.columns else []
-    found = series.select("row", *_PAIR, *exchange).filter(series.select(_IS_PAIR).to_series())
+    found = _beside(series).filter(_IS_PAIR).drop("row_before")
     return found.hstack(facts[found["row"]])
 
 
@@ -149,7 +164,7 @@ def _without_glitches(series: pl.DataFrame, facts: pl.DataFrame) -> tuple[pl.Dat
     held = runs.aggregate(series, key, columns={"first": pl.col("time").first(), "last": pl.col("time").last()})
     held = held.hstack(facts[held["row"]]).with_row_index("run")
     held = held.with_columns(
-        _beside(name, by).alias(f"{side}_{name}")
+        _from(name, by).alias(f"{side}_{name}")
         for side, by, names in (("previous", 1, ("value", "last")), ("next", -1, ("value", "first")))
         for name in names
     ).with_columns(off=_is_off())
@@ -170,7 +185,7 @@ def _without_glitches(series: pl.DataFrame, facts: pl.DataFrame) -> tuple[pl.Dat
     return series.filter(~run.is_in(off["run"].implode())), evidence
 
 
-def _beside(name: str, by: int) -> pl.Expr:
+def _from(name: str, by: int) -> pl.Expr:
     return pl.col(name).shift(by).over("row")
 
 
@@ -278,5 +293,19 @@ def _turned_twice(room: pl.Expr) -> pl.Expr:
 
 
 # what passes for an advance without a closer look: how much more is plausible is not less than nothing, nor a turn
-_ROOM = _bound(pl.col("elapsed")) - pl.col("quantity")
+_ROOM = _bound() - pl.col("quantity")
 _IS_PLAIN = (pl.col("quantity") >= 0) & ((_ROOM >= 0) & (pl.col("turn") > _ROOM)).fill_null(value=True)
+
+# what a meter can always have counted in a step of about its period, and so at a glance passes for an advance
+_ALWAYS_PLAUSIBLE = (
+    pl.when(pl.col("rated").is_null())
+    .then(float("inf"))
+    .when((pl.col("turn") > _bound(pl.col("longest"))).fill_null(value=True))
+    .then(_bound(pl.col("shortest")))
+    .otherwise(-1.0)
+)
+_AT_A_GLANCE = (
+    pl.col("quantity").is_between(0, pl.col("plausible"))
+    & (pl.col("elapsed") >= pl.col("shortest"))
+    & (pl.col("elapsed") <= pl.col("longest"))
+)

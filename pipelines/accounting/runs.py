@@ -66,6 +66,14 @@ def totals(frame: pl.DataFrame, on: list[str], *, sums: list[str], first: list[s
     return heads.hstack(pl.concat([regular, odd]).sort("run").drop("run"))
 
 
+def where(frame: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
+    """Filter where most often all rows or none are wanted: then none is copied."""
+    wanted = frame.select(condition).to_series()
+    if wanted.all(ignore_nulls=False):
+        return frame
+    return frame.filter(wanted) if wanted.any() else frame.clear()
+
+
 def _run(frame: pl.DataFrame, on: list[str]) -> pl.Series:
     return frame.select(pl.struct(on).rle_id().alias("run")).to_series().set_sorted()
 
@@ -77,7 +85,7 @@ def _begins(frame: pl.DataFrame, on: list[str]) -> pl.Series:
 
 def _rows_of(values: pl.DataFrame, length: int) -> pl.DataFrame:
     """Sums of so many rows each."""
-    return values.select(pl.all().reshape((-1, length)).arr.sum())
+    return values.select_seq(pl.all().reshape((-1, length)).arr.sum())
 
 
 def numbered(frame: pl.DataFrame, names: list[str]) -> pl.Series:

@@ -20,7 +20,8 @@ SLOT = timedelta(minutes=15)
 
 _SLOT_US = SLOT // timedelta(microseconds=1)
 _NEXT = pl.col("slot") + SLOT
-_FILLS = (pl.col("start") == pl.col("slot")) & (pl.col("end") == _NEXT)
+_WHOLE = (pl.col("end") - pl.col("start")).to_physical()
+_FILLS = (pl.col("beyond") == 0) & (_WHOLE == _SLOT_US)
 
 
 def spread(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
@@ -39,18 +40,19 @@ def spread(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
     first = moment(EPOCH - (EPOCH - period.start) // SLOT * SLOT)
     last = moment(EPOCH + (period.end - EPOCH) // SLOT * SLOT)
     inside = (pl.col("end") > first) & (pl.col("start") < last) & (pl.col("start") < pl.col("end"))
-    kept = steps[["row", "start", "end", "quantity", "covered"]].filter(
-        first < last, pl.col("quantity").is_not_null(), inside
-    )
-    kept = kept.with_columns(slot=pl.col("start").dt.truncate(SLOT))
+    wanted = (first < last) & pl.col("quantity").is_not_null() & inside
+    kept = runs.where(steps[["row", "start", "end", "quantity", "covered"]], wanted)
+    # how far into a slot a step begins [us]
+    kept = kept.with_columns(beyond=pl.col("start").to_physical() % _SLOT_US)
     if kept.select((_FILLS & pl.col("covered")).all()).item():
-        return kept.select("row", "start", "end", "quantity", coverage=pl.lit(1.0), estimated=pl.lit(0.0))
+        return kept.select_seq("row", "start", "end", "quantity", coverage=pl.lit(1.0), estimated=pl.lit(0.0))
+    kept = kept.with_columns(slot=pl.col("start") - pl.col("beyond").cast(pl.Duration("us")))
     odd = kept["row"].filter(kept.select(_is_odd(last)).to_series()).unique().implode()
     apart = pl.col("row").is_in(odd)
     parts = [_one_by_one(kept.filter(~apart), first, last)]
     if len(odd.item()):
         parts.append(_added_up(kept.filter(apart), first, last))
-    return runs.by_row(parts).select(
+    return runs.by_row(parts).select_seq(
         *("row", pl.col("slot").alias("start"), _NEXT.alias("end"), "quantity", "coverage", "estimated")
     )
 
@@ -73,17 +75,15 @@ def _one_by_one(steps: pl.DataFrame, first: pl.Expr, last: pl.Expr) -> pl.DataFr
 
     Each step makes a slot, to which the row before leaves what reaches into it.
     """
-    end, whole = pl.col("end"), (pl.col("end") - pl.col("start")).to_physical()
     if steps.select(_FILLS.all()).item():
-        return steps.select("row", "slot", "quantity", coverage=pl.lit(1.0), estimated=pl.lit(0.0))
-    rows = steps.select(
+        return steps.select_seq("row", "slot", "quantity", coverage=pl.lit(1.0), estimated=pl.lit(0.0))
+    rows = steps.select_seq(
         *("row", "slot", "quantity"),
-        whole=whole,
-        time=(pl.min_horizontal("end", _NEXT) - pl.col("start")).to_physical(),
-        left=pl.when(_goes_on(last)).then((end - _NEXT).to_physical()).otherwise(0),
-    )
+        whole=_WHOLE,
+        time=pl.min_horizontal(_WHOLE, _SLOT_US - pl.col("beyond")),
+    ).with_columns(left=pl.when(pl.col("slot") < last - SLOT).then(pl.col("whole") - pl.col("time")).otherwise(0))
     here, left = (pl.col("quantity") * (pl.col(part) / pl.col("whole")) for part in ("time", "left"))
-    return rows.select(
+    return rows.select_seq(
         *("row", "slot"),
         quantity=here + left.shift(fill_value=0.0),
         coverage=(pl.col("time") + pl.col("left").shift(fill_value=0)) / _SLOT_US,
@@ -101,8 +101,8 @@ def _added_up(steps: pl.DataFrame, first: pl.Expr, last: pl.Expr) -> pl.DataFram
     piece = pl.int_range(pl.len(), dtype=pl.Int64) - pl.col("before")
     time = (pl.min_horizontal("end", _NEXT) - pl.max_horizontal("start", "slot")).to_physical()
     cut = counted[position].with_columns(slot=pl.col("slot") + piece * SLOT).with_columns(time=time)
-    whole, covered = (pl.col("end") - pl.col("start")).to_physical(), pl.col("covered")
-    pieces = cut.with_columns(quantity=pl.col("quantity") * (pl.col("time") / whole)).select(
+    covered = pl.col("covered")
+    pieces = cut.with_columns(quantity=pl.col("quantity") * (pl.col("time") / _WHOLE)).select(
         *("row", "slot", "quantity"),
         time=pl.when(covered).then("time").otherwise(0),
         guessed=pl.when(covered).then(0.0).otherwise("quantity"),

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
-from ingest.carriers import CANONICAL_UNITS
 from ingest.model import Period
 from ingest.schema import TIME, UNATTRIBUTED
-from pipelines.accounting import doubts
+from pipelines.accounting import doubts, runs
 from pipelines.accounting.registers import named
 
 SAYS = {
@@ -47,15 +46,14 @@ def ledger(steps: pl.DataFrame, slots: pl.DataFrame, meters: pl.DataFrame, days:
     Returns:
         UNATTRIBUTED rows, sorted by facility, meter, kind and start.
     """
-    odd, doubtful = steps.filter(~_PLAIN), list(_doubts(steps, slots, meters, days))
+    odd, doubtful = runs.where(steps, ~_PLAIN), list(_doubts(steps, slots, meters, days))
     if odd.is_empty() and all(found.is_empty() for found in doubtful):
-        return UNATTRIBUTED.schema.to_frame()
+        return UNATTRIBUTED.empty()
     odd = _dated(named(odd, meters), days).with_columns(
         pl.col("kind").cast(pl.String), below=pl.lit(None, pl.Float64())
     )
     events = pl.concat([odd.drop("start", "covered"), *doubtful], how="diagonal")
-    unit = pl.col("carrier").replace_strict(CANONICAL_UNITS, return_dtype=pl.String)
-    units = meters.select("facility", "meter", unit=unit)
+    units = meters.select("facility", "meter", unit="canonical_unit")
     booked = (
         events.sort("facility", "meter", "kind", "end")
         .group_by("facility", "meter", "kind", "day", maintain_order=True)

@@ -1,7 +1,7 @@
 """
 The factor catalogue: what one unit of a carrier is worth in energy, coal equivalent and carbon dioxide, and since when.
 
-    factors/*.toml (dated, sourced rows) -> load() -> Factors -> add_to(frame of carrier, division, day)
+    factors/*.toml (dated, sourced rows) -> load() -> Factors -> of_meters(meters, moment)
 
 Coal equivalent: kgce = quantity x k; energy content: kWh = quantity x net calorific value / 3600 kJ (GB/T 2589-2020).
 Carbon dioxide: kg = quantity x factor; of a fuel the factor is net calorific value x t CO2/TJ (GB/T 51366-2019), of
@@ -13,11 +13,12 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 import polars as pl
 from pydantic import Field, ValidationError
@@ -45,8 +46,10 @@ KJ_PER_KGCE = 29307.6
 SOURCE = "kgce_source"  # coal equivalent with electricity at its source equivalent
 MARKET = "kg_co2_market"  # carbon dioxide with electricity at the factor of the remaining grid
 
-_PLACE = ("carrier", "division", "day")
-_FIGURES: dict[str, type[pl.DataType]] = dict.fromkeys(("kwh_per_unit", "kgce_per_unit", "kg_co2_per_unit"), pl.Float64)
+# what the factors of a meter follow from, besides its own heat
+_KIND = ["carrier", "division", "timezone"]
+_HELD = ["kwh_per_unit", "kgce_per_unit", "kg_co2_per_unit", "factor_version"]
+_FIGURES = dict.fromkeys((*_HELD[:-1], "kg_co2_per_kj"), pl.Float64)
 _Figures = tuple[float | str | None, ...]
 _Dated = TypeVar("_Dated", bound=Row)
 
@@ -94,59 +97,49 @@ class Factors:
 
     @cached_property
     def _eras(self) -> pl.Series:
-        """Days on which some row of the catalogue begins to hold or no longer holds: between two all stays the same."""
-        rows = (*self.coal_equivalents, *self.source_equivalents, *self.emissions, *self.remaining)
+        """Days on which a row of `_added` begins to hold or no longer holds: between two of them all stays the same."""
+        rows = (*self.source_equivalents, *self.remaining)
         return pl.Series(_changes((row.valid_from, row.valid_to) for row in rows), dtype=pl.Date)
 
-    def of_meters(self, places: pl.DataFrame) -> pl.DataFrame:
+    def of_meters(self, meters: pl.DataFrame, moment: datetime) -> pl.DataFrame:
         """
-        Add the factors that hold for a meter on a day: those of its own measured heat, or else those of its carrier.
-
-        With a measured heat [kJ] kwh = heat / 3600, kgce = heat / 29307.6, and carbon dioxide follows the heat where
-        the catalogue's factor is one of heat.
-
-        Args:
-            places: at least facility, meter, carrier, division (GB/T 2260) and day.
-
-        Returns:
-            The rows of `places` in their order, with kwh_per_unit [kWh], kgce_per_unit [kgce], kg_co2_per_unit [kg CO2]
-            and factor_version, which names the measured heat.
-        """
-        if self.measured.is_empty():
-            return self.add_to(places).with_columns(factor_version=pl.lit(self.version))
-        key = ["facility", "meter", "day"]
-        holding = places.select(key).join(self.measured, on=["facility", "meter"])
-        holding = holding.filter(pl.col("day").is_between("heat_from", "heat_to")).drop("heat_from", "heat_to")
-        own, measured = pl.col("ncv_kj"), pl.col("ncv_kj").is_not_null()
-        by_heat = measured & pl.col("kg_co2_per_kj").is_not_null()
-        return (
-            self._added(places, _PLACE, _FIGURES | {"kg_co2_per_kj": pl.Float64}, self._of)
-            .join(holding, on=key, how="left", maintain_order="left")
-            .with_columns(
-                kwh_per_unit=pl.when(measured).then(own / KJ_PER_KWH).otherwise("kwh_per_unit"),
-                kgce_per_unit=pl.when(measured).then(own / KJ_PER_KGCE).otherwise("kgce_per_unit"),
-                kg_co2_per_unit=pl.when(by_heat).then(own * pl.col("kg_co2_per_kj")).otherwise("kg_co2_per_unit"),
-                factor_version=pl.when(measured)
-                .then(pl.lit(f"{self.version}+") + pl.col("heat"))
-                .otherwise(pl.lit(self.version)),
-            )
-            .drop("ncv_kj", "heat", "kg_co2_per_kj")
-        )
-
-    def add_to(self, places: pl.DataFrame) -> pl.DataFrame:
-        """
-        Add the factors that hold for a carrier in a division on a day.
+        Return the factors that hold for meters on the local date of a moment.
 
         A factor of the longest matching region goes before one of a wider region, the newest goes before older ones.
+        The measured heat of a meter [kJ] goes before both: then kwh = heat / 3600, kgce = heat / 29307.6, and carbon
+        dioxide follows the heat where the catalogue's factor is one of heat.
 
         Args:
-            places: at least carrier, division (GB/T 2260) and day.
+            meters: at least facility, meter, carrier, division (GB/T 2260) and timezone.
+            moment: with a zone.
 
         Returns:
-            The rows of `places` in their order, with kwh_per_unit [kWh], kgce_per_unit [kgce] and kg_co2_per_unit
-            [kg CO2] of the carrier's canonical unit; null where no factor holds.
+            One row a meter, in their order: kwh_per_unit [kWh], kgce_per_unit [kgce] and kg_co2_per_unit [kg CO2] of
+            the carrier's canonical unit, null where no factor holds; factor_version, which names the measured heat.
         """
-        return self._added(places, _PLACE, _FIGURES, lambda *place: self._of(*place)[: len(_FIGURES)])
+        kinds = meters[_KIND].unique()
+        days = {zone: moment.astimezone(ZoneInfo(zone)).date() for zone in kinds["timezone"].unique()}
+        found = [self._of(carrier, division, days[zone]) for carrier, division, zone in kinds.iter_rows()]
+        figures = kinds.hstack(pl.DataFrame(found, schema=_FIGURES, orient="row"))
+        held = meters[_KIND].join(figures, on=_KIND, how="left", maintain_order="left")
+        held = held.with_columns_seq(factor_version=pl.lit(self.version))
+        return (held if self.measured.is_empty() else self._by_heat(held, meters, days))[_HELD]
+
+    def _by_heat(self, held: pl.DataFrame, meters: pl.DataFrame, days: Mapping[str, date]) -> pl.DataFrame:
+        """Put the factors of their own measured heat in place of those of meters that have one."""
+        key, day = ["facility", "meter"], pl.col("timezone").replace_strict(days, return_dtype=pl.Date)
+        holding = self.measured.join(meters.select(*key, day=day), on=key)
+        holding = holding.filter(pl.col("day").is_between("heat_from", "heat_to"))[[*key, "ncv_kj", "heat"]]
+        own, measured = pl.col("ncv_kj"), pl.col("ncv_kj").is_not_null()
+        by_heat = measured & pl.col("kg_co2_per_kj").is_not_null()
+        return held.hstack(meters[key].join(holding, on=key, how="left", maintain_order="left")).with_columns(
+            kwh_per_unit=pl.when(measured).then(own / KJ_PER_KWH).otherwise("kwh_per_unit"),
+            kgce_per_unit=pl.when(measured).then(own / KJ_PER_KGCE).otherwise("kgce_per_unit"),
+            kg_co2_per_unit=pl.when(by_heat).then(own * pl.col("kg_co2_per_kj")).otherwise("kg_co2_per_unit"),
+            factor_version=pl.when(measured)
+            .then(pl.lit(f"{self.version}+") + pl.col("heat"))
+            .otherwise("factor_version"),
+        )
 
     def _of(self, carrier: str, division: str, day: date) -> _Figures:
         """Return kWh, kgce and kg CO2 of one unit, and kg CO2 of one kJ."""

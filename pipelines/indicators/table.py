@@ -132,7 +132,7 @@ def daily_peaks(slots: pl.DataFrame, registry: Registry, days: Sequence[Period],
     Returns:
         INDICATORS rows, sorted by key.
     """
-    nothing, peaks = ACTIVITY.schema.to_frame(), ROWS.schema.to_frame()
+    nothing, peaks = ACTIVITY.empty(), ROWS.empty()
     return of_days(_world(slots, registry, nothing, {"1d": days}, factors=factors, peaks=peaks)).sort(ROWS.key)
 
 

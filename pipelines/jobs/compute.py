@@ -148,7 +148,7 @@ def _days(context: Context, registry: Registry, window: Period, at: datetime) ->
     steps = bridged(registers.steps(readings, registry.meters, registry.exchanges, window))
     factors = context.factors.with_measured(registry.calorific)
     slots = spread(steps, window)
-    levels = _with_virtual(energy.levels(slots, registry.meters, registry.facts, factors, zone), registry, zone)
+    levels = _with_virtual(energy.levels(slots, registry.meters, factors, zone), registry, zone)
     written = sum(_settle(store, rows, window, names, intervals) for intervals, rows in _batches(levels))
     ledger = unattributed.ledger(steps, slots, registry.meters, periods.days(window, zone))
     peaks = table.daily_peaks(levels["15m"], registry, periods.days(window, zone), factors=context.factors)
@@ -191,7 +191,7 @@ def _indicators(
 ) -> int:
     """Write the indicators of periods, and the peaks of days that were computed with their slots."""
     names, store = list(registry.facilities), context.store
-    fresh = INDICATORS.schema.to_frame() if peaks is None else peaks
+    fresh = INDICATORS.empty() if peaks is None else peaks
     if not any(wanted.values()):
         return 0
     span = _span(period for group in wanted.values() for period in group)

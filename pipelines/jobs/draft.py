@@ -20,7 +20,7 @@ class Draft:
 
     def written(self, table: str) -> pl.DataFrame:
         """Return the rows that were written to the draft."""
-        return self._rows.get(table, TABLES[table].schema.to_frame())
+        return self._rows.get(table, TABLES[table].empty())
 
     def write(self, table: str, rows: pl.DataFrame) -> int:
         """Keep rows; returns how many there were. See `Store.write`."""

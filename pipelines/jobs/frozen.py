@@ -117,7 +117,7 @@ def differences(store: Store, table: str, rows: pl.DataFrame) -> pl.DataFrame:
         facility, of, row, figure, old, new, unit: one row a figure that is not the same but for the last bits of a sum.
     """
     key, figures = TABLES[table].key, FIGURES[table]
-    stored = TABLES[table].schema.to_frame()
+    stored = TABLES[table].empty()
     if not rows.is_empty():
         first, last = rows.select(first=pl.col("start").min(), last=pl.col("start").max()).row(0)
         stored = store.read(table, Period(first, last + _TICK), facility=rows["facility"].unique().to_list())

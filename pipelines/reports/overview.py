@@ -101,7 +101,7 @@ def page(context: Context, rows: pl.DataFrame, months: Period, at: datetime) -> 
 def _beside(context: Context, rows: pl.DataFrame) -> pl.DataFrame:
     """Peak demand and both figures of carbon dioxide of each facility, over the months of its main indicator."""
     if rows.is_empty():
-        return INDICATORS.schema.to_frame()
+        return INDICATORS.empty()
     first, last = rows.select(first=pl.min("start"), last=pl.max("start") + timedelta(microseconds=1)).row(0)
     found = context.store.read(INDICATORS.name, Period(first, last), interval=["12mo"], indicator=_BESIDE)
     return found.join(rows.select("facility", "start"), on=["facility", "start"], how="semi").sort("facility")

@@ -130,6 +130,8 @@ def test_frame_of_meters(tmp_path: Path) -> None:
             # midnight in Shanghai is 16:00 of the day before in UTC
             "valid_from": datetime(2024, 12, 31, 16, tzinfo=UTC),
             "timezone": "Asia/Shanghai",
+            "division": "440781",
+            "canonical_unit": "kWh",
             "to_canonical": 1.0,
         },
         {
@@ -148,6 +150,8 @@ def test_frame_of_meters(tmp_path: Path) -> None:
             "scope": "",
             "valid_from": datetime(2024, 12, 31, 16, tzinfo=UTC),
             "timezone": "Asia/Shanghai",
+            "division": "440781",
+            "canonical_unit": "m3",
             "to_canonical": 1.0,
         },
     ]

@@ -33,7 +33,7 @@ def slotted(registry: Registry, readings: pl.DataFrame, period: Period = MARCH_1
 
 def valued(registry: Registry, readings: pl.DataFrame, period: Period = MARCH_1) -> pl.DataFrame:
     factors = FACTORS.with_measured(registry.calorific)
-    rows = energy.to_energy(slotted(registry, readings, period), registry.meters, registry.facts, factors)
+    rows = energy.levels(slotted(registry, readings, period), registry.meters, factors, SHANGHAI)["15m"]
     assert rows.schema == ENERGY.schema
     return rows
 
@@ -304,7 +304,7 @@ def test_energy_is_conserved_and_the_order_of_readings_does_not_matter(
     whole = Period(touched[0].start, touched[-1].end)
     found = registers.steps(readings, registry.meters, registry.exchanges)
     slots = spread(found, whole)
-    quarters = energy.to_energy(slots, registry.meters, registry.facts, FACTORS)
+    quarters = energy.levels(slots, registry.meters, FACTORS, SHANGHAI)["15m"]
     hours = energy.roll_up(quarters, "1h", SHANGHAI)
     days = energy.roll_up(hours, "1d", SHANGHAI)
     for frame in (slots, quarters, hours, days):

@@ -1,7 +1,8 @@
 """The factor catalogue: whole, consistent, dated, and strict."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -15,15 +16,20 @@ WITHOUT_CO2 = {"methanol", "water", "compressed_air", "oxygen", "nitrogen"}
 MEDIA = {"water", "compressed_air", "oxygen", "nitrogen"}
 
 
+def of(meters: dict[str, object], day: date, own: factors.Factors = FACTORS) -> pl.DataFrame:
+    """The factors that hold for carriers and divisions in the last minute of a day in Shanghai."""
+    moment = datetime.combine(day, time(23, 59), ZoneInfo("Asia/Shanghai"))
+    return own.of_meters(pl.DataFrame(meters).with_columns(timezone=pl.lit("Asia/Shanghai")), moment)
+
+
 def at(carrier: str, division: str, day: date) -> dict[str, float | None]:
-    places = pl.DataFrame({"carrier": [carrier], "division": [division], "day": [day]})
-    return FACTORS.add_to(places).drop("carrier", "division", "day").row(0, named=True)
+    return of({"carrier": [carrier], "division": [division]}, day).drop("factor_version").row(0, named=True)
 
 
 def test_every_carrier_has_the_factors_it_can_have() -> None:
-    places = pl.DataFrame({"carrier": list(CARRIERS), "division": "440781", "day": date(2026, 3, 1)})
-    rows = FACTORS.add_to(places)
-    assert rows["carrier"].to_list() == list(CARRIERS)
+    rows = of({"carrier": list(CARRIERS), "division": "440781"}, date(2026, 3, 1))
+    rows = rows.with_columns(carrier=pl.Series(list(CARRIERS)))
+    assert rows.height == len(CARRIERS)
     assert rows["kgce_per_unit"].null_count() == 0
     assert set(rows.filter(pl.col("kwh_per_unit").is_null())["carrier"]) == MEDIA
     assert set(rows.filter(pl.col("kg_co2_per_unit").is_null())["carrier"]) == WITHOUT_CO2
@@ -82,10 +88,9 @@ def test_the_factor_of_the_region_goes_before_a_newer_one_of_the_country(tmp_pat
     )
     rows = [("", 0.5, "2020-01-01"), ("44", 0.4, "2020-01-01"), ("4407", 0.3, "2020-01-01"), ("", 0.6, "2021-01-01")]
     (tmp_path / "a.toml").write_text("".join(row.format(*values) for values in rows), "utf-8")
-    places = pl.DataFrame(
-        {"carrier": "electricity", "division": ["440781", "440100", "450000"], "day": date(2022, 1, 1)}
-    )
-    assert factors.load(folder=tmp_path).add_to(places)["kg_co2_per_unit"].to_list() == [0.3, 0.4, 0.6]
+    places = {"carrier": "electricity", "division": ["440781", "440100", "450000"]}
+    held = of(places, date(2022, 1, 1), factors.load(folder=tmp_path))
+    assert held["kg_co2_per_unit"].to_list() == [0.3, 0.4, 0.6]
 
 
 def test_fresh_water_changed_with_the_edition() -> None:
@@ -233,14 +238,12 @@ def test_the_remaining_grid_has_one_factor_for_the_country(day: date, kg_co2: fl
 
 
 def test_days_asked_together_get_what_each_gets_alone() -> None:
-    rows = (*FACTORS.coal_equivalents, *FACTORS.source_equivalents, *FACTORS.emissions, *FACTORS.remaining)
+    rows = (*FACTORS.source_equivalents, *FACTORS.remaining)
     edges = {day for row in rows for day in (row.valid_from, row.valid_to) if day is not None and day < date.max}
     days = {edge + timedelta(days=beside) for edge in edges for beside in (-1, 0, 1)}
-    places = pl.DataFrame({"carrier": ["electricity", "water"]}).join(
-        pl.DataFrame({"division": ["440781", "110000"], "limit": ["", ""]}), how="cross"
-    )
+    places = pl.DataFrame({"division": ["440781", "110000"], "limit": ["", ""]})
     places = places.join(pl.DataFrame({"day": sorted(days)}), how="cross")
-    for ask in (FACTORS.add_to, FACTORS.source_of_places, FACTORS.remaining_of_places):
+    for ask in (FACTORS.source_of_places, FACTORS.remaining_of_places):
         together = ask(places)
         alone = pl.concat([ask(places[n]) for n in range(places.height)])
         assert together.equals(alone)

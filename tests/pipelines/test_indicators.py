@@ -68,7 +68,7 @@ def computed(
         pl.DataFrame(activity, schema=ACTIVITY.schema),
         wanted or {"1d": [DAY]},
         factors=FACTORS,
-        peaks=INDICATORS.schema.to_frame(),
+        peaks=INDICATORS.empty(),
     )
     assert rows.schema == INDICATORS.schema
     assert rows.select(INDICATORS.key).is_unique().all()
@@ -736,7 +736,7 @@ def test_computed_twice_is_the_same(centre: Registry) -> None:
 
 
 def test_no_period_is_no_row(centre: Registry) -> None:
-    nothing = [known.schema.to_frame() for known in (ENERGY, ACTIVITY, INDICATORS)]
+    nothing = [known.empty() for known in (ENERGY, ACTIVITY, INDICATORS)]
     assert table.compute(nothing[0], centre, nothing[1], {}, factors=FACTORS, peaks=nothing[2]).is_empty()
 
 

@@ -110,13 +110,13 @@ def together(registries: Iterable[Registry]) -> Registry:
 def valued(registry: Registry, readings: pl.DataFrame, span: Period, worth: factors.Factors) -> pl.DataFrame:
     """Readings to ENERGY rows of 15m over a span."""
     steps = registers.steps(readings.sort("facility", "meter", "time"), registry.meters, registry.exchanges)
-    return energy.to_energy(spread(steps, span), registry.meters, registry.facts, worth)
+    return energy.levels(spread(steps, span), registry.meters, worth, ZoneInfo("UTC"))["15m"]
 
 
 def indicators(
     registry: Registry, rows: pl.DataFrame, asked: dict[str, list[Period]], worth: factors.Factors
 ) -> pl.DataFrame:
-    nothing, peaks = ACTIVITY.schema.to_frame(), INDICATORS.schema.to_frame()
+    nothing, peaks = ACTIVITY.empty(), INDICATORS.empty()
     return table.compute(rows, registry, nothing, asked, factors=worth, peaks=peaks)
 
 
@@ -179,7 +179,7 @@ def of_the_year(city: Registry, buildings: pl.DataFrame, worth: factors.Factors)
             estimated=0.0,
         )
     )
-    rows = energy.to_energy(slots, city.meters, city.facts, worth)
+    rows = energy.levels(slots, city.meters, worth, zone)["1d"]
     months = energy.roll_up(rows, "1mo", zone)
     return months, indicators(city, months, {"1mo": [january]}, worth)
 
@@ -368,7 +368,7 @@ def test_peaks_and_carbon_dioxide_of_a_steel_works(plant: Plant, tmp_path: Path)
 
     peaks = table.daily_peaks(slots, registry, periods.days(span, zone), factors=worth)
     months = periods.months(span, zone)
-    nothing = ENERGY.schema.to_frame(), ACTIVITY.schema.to_frame()
+    nothing = ENERGY.empty(), ACTIVITY.empty()
     found = table.compute(nothing[0], registry, nothing[1], {"1mo": months}, factors=worth, peaks=peaks)
     of_month = pl.col("local").dt.offset_by("-15m").dt.month()
     largest = rows.group_by(month=of_month).agg(pl.max("kwh")).sort("month")["kwh"] * 4
@@ -421,7 +421,7 @@ def test_unit_energy_of_the_national_form_is_tonnes_of_coal_by_output_times_a_th
         pl.DataFrame([output], schema=ACTIVITY.schema, orient="row"),
         {"1d": [day]},
         factors=factors.load(),
-        peaks=INDICATORS.schema.to_frame(),
+        peaks=INDICATORS.empty(),
     )
     value = {row["indicator"]: row["value"] for row in found.iter_rows(named=True)}
     for one in cases:

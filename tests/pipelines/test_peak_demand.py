@@ -66,7 +66,7 @@ def local(day: int, hour: int = 0, minute: int = 0, month: int = 3) -> datetime:
 def of_day(registry: Registry, *rows: pl.DataFrame, day: date = date(2026, 3, 1)) -> dict[str, Any]:
     (zone,) = registry.facts["timezone"]
     days = [periods.between(day, day, ZoneInfo(zone))]
-    found = table.daily_peaks(pl.concat([ENERGY.schema.to_frame(), *rows]), registry, days, factors=FACTORS)
+    found = table.daily_peaks(pl.concat([ENERGY.empty(), *rows]), registry, days, factors=FACTORS)
     assert found.schema == INDICATORS.schema
     (row,) = found.iter_rows(named=True)
     assert (row["status"] == "ok") == (row["reason"] == "") == (row["value"] is not None)
@@ -178,7 +178,7 @@ class TestOfMonths:
         self, plant: Plant, rows: list[dict[str, Any]], meter: dict[str, Any] = MAIN, **asked: Any
     ) -> pl.DataFrame:
         peaks = pl.DataFrame(rows, schema=INDICATORS.schema)
-        nothing = ENERGY.schema.to_frame(), ACTIVITY.schema.to_frame()
+        nothing = ENERGY.empty(), ACTIVITY.empty()
         wanted = {{"month": "1mo", "year": "12mo"}[name]: spans for name, spans in asked.items()}
         found = table.compute(nothing[0], plant(meter), nothing[1], wanted, factors=FACTORS, peaks=peaks)
         return found.filter(indicator="peak_demand")

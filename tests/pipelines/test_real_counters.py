@@ -215,8 +215,7 @@ def test_intervals_of_the_market_add_up_by_day(plant: Plant, file: Path) -> None
     first, last = min(day for _, day in days), max(day for _, day in days)
     whole = periods.between(first.date(), last.date(), zone)
     slots = spread(stepped(registry, readings), whole)
-    rows = energy.to_energy(slots, registry.meters, registry.facts, factors.load())
-    found = energy.roll_up(rows, "1d", zone)
+    found = energy.levels(slots, registry.meters, factors.load(), zone)["1d"]
     told = {key: [value for value in values if not isnan(value)] for key, (_, values) in days.items()}
     told = {key: values for key, values in told.items() if values}
     assert found["coverage"].sum() == pytest.approx(sum(len(told[key]) / len(days[key][1]) for key in told))
@@ -232,8 +231,7 @@ def test_daily_sums_of_quarters_are_the_published_ones(plant: Plant) -> None:
     registry = plant({"id": "E", "kind": "interval"}, timezone="UTC")
     readings = taken(list(zip(ends, table.to_series(0), strict=True)))
     slots = spread(stepped(registry, readings), periods.between(ends[0].date(), ends[-1].date(), UTC_ZONE))
-    rows = energy.to_energy(slots, registry.meters, registry.facts, factors.load())
-    days = energy.roll_up(rows, "1d", UTC_ZONE)
+    days = energy.levels(slots, registry.meters, factors.load(), UTC_ZONE)["1d"]
     assert days["kwh"].to_list() == pytest.approx(published.to_series(0).to_list(), rel=1e-9)
 
 

@@ -36,10 +36,8 @@ def through(registry: Registry, readings: pl.DataFrame, zone: ZoneInfo) -> dict[
     steps = registers.steps(readings, registry.meters, registry.exchanges)
     months = periods.months(Period(*times), zone)
     slots = spread(steps, Period(months[0].start, months[-1].end))
-    rows = {"15m": energy.to_energy(slots, registry.meters, registry.facts, FACTORS)}
-    for shorter, longer in (("15m", "1h"), ("1h", "1d"), ("1d", "1mo")):
-        rows[longer] = energy.roll_up(rows[shorter], longer, zone)
-    return rows
+    rows = energy.levels(slots, registry.meters, FACTORS, zone)
+    return rows | {"1mo": energy.roll_up(rows["1d"], "1mo", zone)}
 
 
 def reading(frame: pl.DataFrame, meter: str, zone: ZoneInfo, value: pl.Expr) -> pl.DataFrame:
