@@ -36,8 +36,8 @@ ZONE = ZoneInfo("Asia/Shanghai")
 START = datetime(2026, 2, 28, 16, tzinfo=UTC)
 DAY = Period(START, START + timedelta(days=1))
 METERS_OF_A_FACILITY = 20
-SHARE = 5_000  # meters at a time, as in the job
-SHARES_A_FILE = 10
+SHARE = 10_000  # meters at a time, as in the job
+SHARES_A_FILE = 5
 READINGS_A_METER = 99
 
 
@@ -124,6 +124,7 @@ def share(file: Path, meters: pl.DataFrame, exchanges: pl.DataFrame, catalogue: 
     readings = pl.scan_parquet(file).filter(inside).collect()
     laps.append(perf_counter())
     steps = registers.steps(readings, meters, exchanges, DAY)
+    del readings  # no longer held in the job either
     laps.append(perf_counter())
     slots = spread(steps, DAY)
     laps.append(perf_counter())

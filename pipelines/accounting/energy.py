@@ -17,7 +17,7 @@ from ingest.model import Period
 from ingest.schema import ENERGY, EPOCH, TIME, microseconds
 from pipelines import periods
 from pipelines.accounting import runs
-from pipelines.accounting.slots import SLOT, share
+from pipelines.accounting.slots import SLOT, share, within
 from pipelines.factors.catalogue import Factors
 
 Longer = Literal["1h", "1d", "1mo"]
@@ -33,7 +33,7 @@ _AMOUNTS = ("quantity", "kwh", "kgce", "kg_co2")
 _FACTORS = ("kwh_per_unit", "kgce_per_unit", "kg_co2_per_unit")
 _VALUES = [(pl.col("quantity") * pl.col(f"{name}_per_unit")).alias(name) for name in _AMOUNTS[1:]]
 _WEIGHT = pl.col("quantity").abs()
-_COVERAGE, _ESTIMATED = share(pl.col("covered"), _SECONDS), share(pl.col("weighted"), pl.col("weight"))
+_ESTIMATED = share(pl.col("weighted"), pl.col("weight"))
 _ROWS = ["row", "start", "end", *_AMOUNTS, "coverage", "estimated", "version"]
 _METER = ["facility", "meter", "carrier", "role", "scope", "unit"]
 
@@ -165,7 +165,7 @@ def _added(numbered: _Numbered, interval: Longer, zone: ZoneInfo) -> _Numbered:
     found = sums.hstack(spans[sums["span"]]).select_seq(
         *("row", "start", "end", "version"),
         *(pl.when(pl.col(f"{name}_known") > 0).then(name) if name in known else pl.col(name) for name in _AMOUNTS),
-        coverage=_COVERAGE,
+        coverage=within(pl.col("covered") / pl.col("seconds")),
         estimated=_ESTIMATED if guessed else pl.lit(0.0),
     )
     if versions.len() == 1 or not _changes_inside(parts):
@@ -192,7 +192,7 @@ def _spanned(parts: pl.DataFrame, on: list[str], versions: pl.Series) -> tuple[p
 
 @lru_cache(maxsize=64)  # the shares of a window ask for the same
 def _labels(first: datetime, last: datetime, interval: Longer, zone: ZoneInfo) -> tuple[pl.Series, pl.DataFrame]:
-    """Number the hours, days or months: the number of each slot from the first to the last, then start and end."""
+    """Number the hours, days or months: the number of each slot from the first to the last; start, end and seconds."""
     # the clock may jump in the hour before or after
     moments = pl.select(moment=pl.datetime_range(first - _HOUR, last + _HOUR, SLOT).cast(TIME))
     if interval == "1h":
@@ -203,7 +203,8 @@ def _labels(first: datetime, last: datetime, interval: Longer, zone: ZoneInfo) -
         bounds = pl.DataFrame({"start": [span.start for span in spans], "end": [span.end for span in spans]})
         labels = moments.join_asof(bounds.cast(TIME), left_on="moment", right_on="start", coalesce=False)
     labels = labels.with_columns(span=pl.col("start").rle_id())
-    return labels["span"][_HOUR // SLOT :], labels.unique("span", maintain_order=True).select("start", "end")
+    each = labels.unique("span", maintain_order=True).select("start", "end", seconds=_SECONDS)
+    return labels["span"][_HOUR // SLOT :], each
 
 
 def _hours(moments: pl.DataFrame, zone: ZoneInfo) -> pl.DataFrame:

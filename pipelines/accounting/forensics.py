@@ -57,6 +57,7 @@ _IS_PAIR = (pl.col("row") == pl.col("row_before")) & (pl.col("start") < pl.col("
 _PLAIN = pl.when("covered").then(pl.lit("advance", KINDS)).otherwise(pl.lit("catch_up", KINDS))
 _HOUR = timedelta(hours=1)
 _EVIDENCE = {name: pl.lit(None, pl.Float64()) for name in ("unattributed", "before", "after", "bound")}
+_COLUMNS = ["row", "start", "end", "quantity", "covered", "kind", *_EVIDENCE]
 
 
 def register_steps(
@@ -84,17 +85,18 @@ def register_steps(
         shortest=SHORTEST * pl.col("period"),
     ).with_columns(plausible=_ALWAYS_PLAUSIBLE)
     judged, odd = _judged(series, facts)
+    if odd.is_empty() and exchanges.is_empty():
+        return _advances(judged.filter("pair", reaches))
     own = exchanges.join(meters[["facility", "meter", "row"]], on=["facility", "meter"])
-    odd = pl.concat([odd, own["row"]]).unique()
-    columns = ["row", "start", "end", "quantity", "covered", "kind", *_EVIDENCE]
-    alone = [] if odd.is_empty() else [~pl.col("row").is_in(odd.implode())]
-    plain = judged.filter("pair", reaches, *alone).with_columns_seq(kind=_PLAIN, **_EVIDENCE)[columns]
-    if odd.is_empty():
-        return plain
-    kept, glitches = _without_glitches(_with_exchanges(series.filter(pl.col("row").is_in(odd.implode())), own), facts)
-    explained = pl.concat([_explained(_pairs(kept, facts)).select(columns), glitches.select(columns)])
-    explained = explained.filter(reaches)
-    return runs.by_row([plain, explained.sort("row", "end", "start", maintain_order=True)])
+    apart = pl.col("row").is_in(pl.concat([odd, own["row"]]).unique().implode())
+    kept, glitches = _without_glitches(_with_exchanges(series.filter(apart), own), facts)
+    explained = pl.concat([_explained(_pairs(kept, facts)).select(_COLUMNS), glitches.select(_COLUMNS)])
+    explained = explained.filter(reaches).sort("row", "end", "start", maintain_order=True)
+    return runs.by_row([_advances(judged.filter("pair", reaches, ~apart)), explained])
+
+
+def _advances(plain: pl.DataFrame) -> pl.DataFrame:
+    return plain.with_columns_seq(kind=_PLAIN, **_EVIDENCE)[_COLUMNS]
 
 
 def _judged(series: pl.DataFrame, facts: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:

@@ -20,8 +20,7 @@ SLOT = timedelta(minutes=15)
 
 _SLOT_US = SLOT // timedelta(microseconds=1)
 _NEXT = pl.col("slot") + SLOT
-_WHOLE = (pl.col("end") - pl.col("start")).to_physical()
-_FILLS = (pl.col("beyond") == 0) & (_WHOLE == _SLOT_US)
+_FILLS = (pl.col("beyond") == 0) & (pl.col("whole") == _SLOT_US)
 
 
 def spread(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
@@ -42,11 +41,13 @@ def spread(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
     inside = (pl.col("end") > first) & (pl.col("start") < last) & (pl.col("start") < pl.col("end"))
     wanted = (first < last) & pl.col("quantity").is_not_null() & inside
     kept = runs.where(steps[["row", "start", "end", "quantity", "covered"]], wanted)
-    # how far into a slot a step begins [us]
-    kept = kept.with_columns(beyond=pl.col("start").to_physical() % _SLOT_US)
+    # how far into its slot a step begins, how long it is, and how far it reaches from the begin of that slot [us]
+    begun, ended = pl.col("start").to_physical(), pl.col("end").to_physical()
+    kept = kept.with_columns_seq(beyond=begun % _SLOT_US, whole=ended - begun)
     if kept.select((_FILLS & pl.col("covered")).all()).item():
         return kept.select_seq("row", "start", "end", "quantity", coverage=pl.lit(1.0), estimated=pl.lit(0.0))
-    kept = kept.with_columns(slot=pl.col("start") - pl.col("beyond").cast(pl.Duration("us")))
+    slot, reach = pl.col("start") - pl.col("beyond").cast(pl.Duration("us")), pl.col("beyond") + pl.col("whole")
+    kept = kept.with_columns_seq(slot=slot, reach=reach)
     odd = kept["row"].filter(kept.select(_is_odd(last)).to_series()).unique().implode()
     apart = pl.col("row").is_in(odd)
     parts = [_one_by_one(kept.filter(~apart), first, last)]
@@ -59,14 +60,14 @@ def spread(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
 
 def _is_odd(last: pl.Expr) -> pl.Expr:
     """Whether a slot can hold more than a part of one step and the end of the step before, or what is not covered."""
-    row, slot, end = pl.col("row"), pl.col("slot"), pl.col("end")
+    row, slot = pl.col("row"), pl.col("slot")
     again = (row == row.shift()) & (slot == slot.shift())
     alone = _goes_on(last) & ((row != row.shift(-1)) | (slot.shift(-1) != _NEXT)).fill_null(value=True)
-    return again.fill_null(value=False) | alone | (end > _NEXT + SLOT) | ~pl.col("covered")
+    return again.fill_null(value=False) | alone | (pl.col("reach") > 2 * _SLOT_US) | ~pl.col("covered")
 
 
 def _goes_on(last: pl.Expr) -> pl.Expr:
-    return (pl.col("end") > _NEXT) & (pl.col("slot") < last - SLOT)
+    return (pl.col("reach") > _SLOT_US) & (pl.col("slot") < last - SLOT)
 
 
 def _one_by_one(steps: pl.DataFrame, first: pl.Expr, last: pl.Expr) -> pl.DataFrame:
@@ -79,9 +80,10 @@ def _one_by_one(steps: pl.DataFrame, first: pl.Expr, last: pl.Expr) -> pl.DataFr
         return steps.select_seq("row", "slot", "quantity", coverage=pl.lit(1.0), estimated=pl.lit(0.0))
     rows = steps.select_seq(
         *("row", "slot", "quantity"),
-        whole=_WHOLE,
-        time=pl.min_horizontal(_WHOLE, _SLOT_US - pl.col("beyond")),
-    ).with_columns(left=pl.when(pl.col("slot") < last - SLOT).then(pl.col("whole") - pl.col("time")).otherwise(0))
+        whole=pl.col("whole").cast(pl.Float64),
+        time=pl.when(pl.col("reach") > _SLOT_US).then(_SLOT_US - pl.col("beyond")).otherwise("whole"),
+        left=pl.when(_goes_on(last)).then(pl.col("reach") - _SLOT_US).otherwise(0),
+    )
     here, left = (pl.col("quantity") * (pl.col(part) / pl.col("whole")) for part in ("time", "left"))
     return rows.select_seq(
         *("row", "slot"),
@@ -102,7 +104,7 @@ def _added_up(steps: pl.DataFrame, first: pl.Expr, last: pl.Expr) -> pl.DataFram
     time = (pl.min_horizontal("end", _NEXT) - pl.max_horizontal("start", "slot")).to_physical()
     cut = counted[position].with_columns(slot=pl.col("slot") + piece * SLOT).with_columns(time=time)
     covered = pl.col("covered")
-    pieces = cut.with_columns(quantity=pl.col("quantity") * (pl.col("time") / _WHOLE)).select(
+    pieces = cut.with_columns(quantity=pl.col("quantity") * (pl.col("time") / pl.col("whole"))).select(
         *("row", "slot", "quantity"),
         time=pl.when(covered).then("time").otherwise(0),
         guessed=pl.when(covered).then(0.0).otherwise("quantity"),

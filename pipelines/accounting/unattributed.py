@@ -102,7 +102,7 @@ def _doubts(
     steps: pl.DataFrame, slots: pl.DataFrame, meters: pl.DataFrame, days: Sequence[Period]
 ) -> Iterator[pl.DataFrame]:
     """What stands still or is drawn, where the registry has meters that could."""
-    if not (links := doubts.sub_meters(meters)).is_empty():
+    if (meters["parent"] != "").any() and not (links := doubts.sub_meters(meters)).is_empty():
         rows = meters.with_row_index("row")
         above, below = (
             rows.join(links, left_on=["facility", "meter"], right_on=["facility", name], how="semi")

@@ -143,14 +143,13 @@ def _window(context: Context, registry: Registry, *, window: Period, at: datetim
 
 def _days(context: Context, registry: Registry, window: Period, at: datetime) -> tuple[int, pl.DataFrame]:
     """Compute slots, hours and days, and what was attributed to none; gives the rows changed, and the days' peaks."""
-    zone, names, store = _zone(registry), list(registry.facilities), context.store
-    readings = around(store, registry.meters, window, at)
-    steps = bridged(registers.steps(readings, registry.meters, registry.exchanges, window))
+    zone, names, store, meters = _zone(registry), list(registry.facilities), context.store, registry.meters
+    steps = bridged(registers.steps(around(store, meters, window, at), meters, registry.exchanges, window))
     factors = context.factors.with_measured(registry.calorific)
     slots = spread(steps, window)
-    levels = _with_virtual(energy.levels(slots, registry.meters, factors, zone), registry, zone)
+    levels = _with_virtual(energy.levels(slots, meters, factors, zone), registry, zone)
     written = sum(_settle(store, rows, window, names, intervals) for intervals, rows in _batches(levels))
-    ledger = unattributed.ledger(steps, slots, registry.meters, periods.days(window, zone))
+    ledger = unattributed.ledger(steps, slots, meters, periods.days(window, zone))
     peaks = table.daily_peaks(levels["15m"], registry, periods.days(window, zone), factors=context.factors)
     written += _booked(store, ledger, names, window) + _balance(store, levels["15m"], registry, window)
     return written, peaks

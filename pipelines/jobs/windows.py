@@ -7,6 +7,9 @@ A window is a run of whole days of one zone inside one month, with the facilitie
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
+from itertools import accumulate, groupby
+from math import ceil
+from operator import itemgetter
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -18,12 +21,13 @@ from ingest.screen import LONGEST_OUTPUT
 from ingest.store.base import Store
 from pipelines import periods
 from pipelines.indicators import intensity
+from pipelines.jobs import engine
 from pipelines.jobs.neighbours import beyond
 from pipelines.jobs.neighbours import taken as only_taken
 from pipelines.periods import between
 
-# meters times days of one share: about half a million slots, which is what bounds the memory
-_MOST = 5_000
+# meters times days of one share: about a million slots, which is what bounds the memory
+_MOST = 10_000
 
 _DAY = timedelta(days=1)
 _METER = ["facility", "meter"]
@@ -59,17 +63,17 @@ def cut(days: Mapping[str, set[date]], registry: Registry) -> Iterator[tuple[Per
 
 
 def _shares(names: list[str], registry: Registry) -> Iterator[list[str]]:
-    """Part facilities into shares of at most as many meters as fit; a facility is never parted."""
-    share: list[str] = []
-    meters = 0
-    for name in names:
-        count = len(registry.facilities[name].meter)
-        if share and meters + count > _MOST:
-            yield share
-            share, meters = [], 0
-        share.append(name)
-        meters += count
-    yield share
+    """
+    Part facilities into even shares, so that those worked on at once are done at once; a facility is never parted.
+
+    A share is a little larger than what fits where its last facility reaches over; few meters are not worth parting.
+    """
+    meters = [len(registry.facilities[name].meter) for name in names]
+    many = sum(meters) > _MOST // 10
+    count = engine.AT_ONCE * ceil(sum(meters) / (engine.AT_ONCE * _MOST)) if many else 1
+    place = (before * count // sum(meters) for before in accumulate(meters, initial=0))
+    for _, share in groupby(zip(names, place, strict=False), key=itemgetter(1)):
+        yield [name for name, _ in share]
 
 
 def portions(window: Period, zone: ZoneInfo, *, meters: int) -> Iterator[Period]:
