@@ -7,6 +7,8 @@ no nulls.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import and_, or_
 
 import polars as pl
 
@@ -66,9 +68,9 @@ def totals(frame: pl.DataFrame, on: list[str], *, sums: list[str], first: list[s
     return heads.hstack(pl.concat([regular, odd]).sort("run").drop("run"))
 
 
-def where(frame: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
+def where(frame: pl.DataFrame, *conditions: pl.Expr) -> pl.DataFrame:
     """Filter where most often all rows or none are wanted: then none is copied."""
-    wanted = frame.select(condition).to_series()
+    wanted = reduce(and_, frame.select_seq(**{str(n): each for n, each in enumerate(conditions)}))
     if wanted.all(ignore_nulls=False):
         return frame
     return frame.filter(wanted) if wanted.any() else frame.clear()
@@ -80,7 +82,8 @@ def _run(frame: pl.DataFrame, on: list[str]) -> pl.Series:
 
 def _begins(frame: pl.DataFrame, on: list[str]) -> pl.Series:
     """Return the rows with which a run of equal keys begins."""
-    return frame.select(pl.any_horizontal(pl.col(on).ne_missing(pl.col(on).shift())).arg_true()).to_series()
+    changes = reduce(or_, (frame[name][1:] != frame[name][:-1] for name in on)).arg_true() + 1
+    return pl.concat([pl.Series([0] if frame.height else [], dtype=changes.dtype), changes])
 
 
 def _rows_of(values: pl.DataFrame, length: int) -> pl.DataFrame:
@@ -100,8 +103,8 @@ def numbered(frame: pl.DataFrame, names: list[str]) -> pl.Series:
 
 def in_order(frame: pl.DataFrame, row: str, time: str) -> pl.DataFrame:
     """Sort by the number of a meter and by time; what is in order already, as nearly always, is only looked at."""
-    back = (pl.col(time) < pl.col(time).shift()) & (pl.col(row) == pl.col(row).shift())
-    if frame[row].is_sorted() and not frame.select(back.any()).item():
+    rows, times = frame[row], frame[time]
+    if rows.is_sorted() and not ((times[1:] < times[:-1]) & (rows[1:] == rows[:-1])).any():
         return frame
     return frame.sort(row, time, maintain_order=True)
 

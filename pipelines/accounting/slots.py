@@ -8,6 +8,8 @@ A slot without attributed time has no row: a gap is a gap, not a zero.
 """
 
 from datetime import timedelta
+from functools import reduce
+from operator import or_
 
 import polars as pl
 
@@ -20,7 +22,7 @@ SLOT = timedelta(minutes=15)
 
 _SLOT_US = SLOT // timedelta(microseconds=1)
 _NEXT = pl.col("slot") + SLOT
-_FILLS = (pl.col("beyond") == 0) & (pl.col("whole") == _SLOT_US)
+_FILLS = pl.col("beyond") == 0, pl.col("whole") == _SLOT_US
 
 
 def spread(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
@@ -38,17 +40,17 @@ def spread(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
     """
     first = moment(EPOCH - (EPOCH - period.start) // SLOT * SLOT)
     last = moment(EPOCH + (period.end - EPOCH) // SLOT * SLOT)
-    inside = (pl.col("end") > first) & (pl.col("start") < last) & (pl.col("start") < pl.col("end"))
-    wanted = (first < last) & pl.col("quantity").is_not_null() & inside
-    kept = runs.where(steps[["row", "start", "end", "quantity", "covered"]], wanted)
+    start, end = pl.col("start"), pl.col("end")
+    wanted = pl.col("quantity").is_not_null(), end > first, start < last, start < end, first < last
+    kept = runs.where(steps[["row", "start", "end", "quantity", "covered"]], *wanted)
     # how far into its slot a step begins, how long it is, and how far it reaches from the begin of that slot [us]
     begun, ended = pl.col("start").to_physical(), pl.col("end").to_physical()
     kept = kept.with_columns_seq(beyond=begun % _SLOT_US, whole=ended - begun)
-    if kept.select((_FILLS & pl.col("covered")).all()).item():
+    if all(kept.select_seq(*(each.all() for each in _FILLS), pl.col("covered").all()).row(0)):
         return kept.select_seq("row", "start", "end", "quantity", coverage=pl.lit(1.0), estimated=pl.lit(0.0))
     slot, reach = pl.col("start") - pl.col("beyond").cast(pl.Duration("us")), pl.col("beyond") + pl.col("whole")
     kept = kept.with_columns_seq(slot=slot, reach=reach)
-    odd = kept["row"].filter(kept.select(_is_odd(last)).to_series()).unique().implode()
+    odd = kept["row"].filter(reduce(or_, kept.select_seq(**_odd(last)))).unique().implode()
     apart = pl.col("row").is_in(odd)
     parts = [_one_by_one(kept.filter(~apart), first, last)]
     if len(odd.item()):
@@ -58,12 +60,13 @@ def spread(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
     )
 
 
-def _is_odd(last: pl.Expr) -> pl.Expr:
-    """Whether a slot can hold more than a part of one step and the end of the step before, or what is not covered."""
+def _odd(last: pl.Expr) -> dict[str, pl.Expr]:
+    """What can make a slot hold more than a part of one step and the end of the step before, or what is not covered."""
     row, slot = pl.col("row"), pl.col("slot")
     again = (row == row.shift()) & (slot == slot.shift())
     alone = _goes_on(last) & ((row != row.shift(-1)) | (slot.shift(-1) != _NEXT)).fill_null(value=True)
-    return again.fill_null(value=False) | alone | (pl.col("reach") > 2 * _SLOT_US) | ~pl.col("covered")
+    far = pl.col("reach") > 2 * _SLOT_US
+    return {"again": again.fill_null(value=False), "alone": alone, "far": far, "silent": ~pl.col("covered")}
 
 
 def _goes_on(last: pl.Expr) -> pl.Expr:
@@ -76,7 +79,7 @@ def _one_by_one(steps: pl.DataFrame, first: pl.Expr, last: pl.Expr) -> pl.DataFr
 
     Each step makes a slot, to which the row before leaves what reaches into it.
     """
-    if steps.select(_FILLS.all()).item():
+    if all(steps.select_seq(*(each.all() for each in _FILLS)).row(0)):
         return steps.select_seq("row", "slot", "quantity", coverage=pl.lit(1.0), estimated=pl.lit(0.0))
     rows = steps.select_seq(
         *("row", "slot", "quantity"),
