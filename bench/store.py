@@ -22,10 +22,11 @@ from ingest.schema import READINGS, TIME
 from ingest.settings import Settings
 from ingest.store.base import Store
 from ingest.store.connect import connect
-from ingest.store.influx.http import Connection, Target
+from ingest.store.influx.http import Connection
 from ingest.store.influx.layout import LAYOUTS
 from ingest.store.influx.lines import lines, ordered
 from ingest.store.influx.query import columns_of, select
+from ingest.store.influx.target import Target
 
 LAYOUT = LAYOUTS["readings"]
 METERS, STAMPS, ROUNDS = 1_000, 1_000, 5

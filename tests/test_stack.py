@@ -13,8 +13,8 @@ from typer.main import get_command
 
 from ingest import settings
 from ingest.store.connect import parse
-from ingest.store.influx.http import Target
 from ingest.store.influx.setup import ROLES, Vault, secrets_of
+from ingest.store.influx.target import Target
 from pipelines import cli
 from pipelines.credentials import stack as secrets
 

@@ -10,11 +10,8 @@ from ingest.errors import ConfigurationError, Problem, StoreError
 from ingest.settings import Settings
 from ingest.store.archived import Archived
 from ingest.store.base import WholeStore
-from ingest.store.influx.adapter import Influx
-from ingest.store.influx.http import Target
 from ingest.store.influx.setup import Server
-from ingest.store.influx.setup_1 import Influx1
-from ingest.store.influx.setup_2 import Influx2, version
+from ingest.store.influx.target import Target
 from ingest.store.lake.adapter import Lake
 
 _WANTED = "lake:PATH, e.g. lake:./data, or influxdb://HOST:8086/DATABASE?org=ORG (influxdbs: for TLS)"
@@ -70,6 +67,8 @@ def connect(url: str, settings: Settings | None = None) -> WholeStore:
     place = check(url, settings) if settings else parse(url)
     if isinstance(place, Path):
         return Lake(place)
+    from ingest.store.influx.adapter import Influx  # noqa: PLC0415 - its client is slow to import, and a lake needs none
+
     if settings is None:
         return Influx(place)
     secret = settings.store_password if place.user else settings.store_token
@@ -97,6 +96,9 @@ def administered(settings: Settings) -> Server:
         StoreUnavailable: cannot be reached.
         StoreError: the server is of another version.
     """
+    from ingest.store.influx.setup_1 import Influx1  # noqa: PLC0415 - as above
+    from ingest.store.influx.setup_2 import Influx2, version  # noqa: PLC0415
+
     place = parse(settings.store)
     if isinstance(place, Path):
         raise _problem(repr(settings.store), "an InfluxDB; a lake needs nothing made")

@@ -14,8 +14,8 @@ from ingest.errors import ConfigurationError, Problem
 from ingest.settings import Settings
 from ingest.store.base import WholeStore
 from ingest.store.connect import connect, of_facility, parse
-from ingest.store.influx.http import Target
 from ingest.store.influx.setup import FACILITY_ROLES, Vault
+from ingest.store.influx.target import Target
 
 _COPY, _ = FACILITY_ROLES
 

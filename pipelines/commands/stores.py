@@ -20,8 +20,8 @@ from ingest.store import copying
 from ingest.store.base import WholeStore
 from ingest.store.connect import administered, connect, of_facility, parse
 from ingest.store.copying import Copied
-from ingest.store.influx.http import Target
 from ingest.store.influx.setup import FACILITY_ROLES, ROLES, Finding, Vault, prepare, secrets_of
+from ingest.store.influx.target import Target
 from pipelines.commands import show, typed
 from pipelines.reports.export import HOME
 

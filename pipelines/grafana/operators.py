@@ -17,8 +17,8 @@ from urllib.parse import quote
 from ingest.errors import ConfigurationError, GrafanaError, Problem
 from ingest.registry.facility import Facility
 from ingest.store.connect import of_facility, parse
-from ingest.store.influx.http import Target
 from ingest.store.influx.setup import GRAFANA, Vault, secrets_of
+from ingest.store.influx.target import Target
 from pipelines.credentials import files, passwords
 from pipelines.grafana.session import Json, Session, Step, done, out
 

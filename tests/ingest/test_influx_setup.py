@@ -15,9 +15,10 @@ from ingest.schema import TABLES
 from ingest.settings import Settings
 from ingest.store.connect import administered
 from ingest.store.influx.adapter import Influx
-from ingest.store.influx.http import Connection, Target
+from ingest.store.influx.http import Connection
 from ingest.store.influx.setup import ROLES, Finding, prepare
 from ingest.store.influx.setup_1 import Influx1
+from ingest.store.influx.target import Target
 
 pytestmark = pytest.mark.server
 NAMES = count()

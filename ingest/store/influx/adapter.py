@@ -20,7 +20,7 @@ from ingest.errors import RowsRefused
 from ingest.model import Period
 from ingest.schema import READINGS, TIME
 from ingest.store.influx.answer import frame
-from ingest.store.influx.http import Connection, Target
+from ingest.store.influx.http import Connection
 from ingest.store.influx.layout import LAYOUTS, NS, PLACES, SHARD, SPECIAL, Layout
 from ingest.store.influx.lines import holdable, joined, lines, ordered, restored
 from ingest.store.influx.query import (
@@ -34,6 +34,7 @@ from ingest.store.influx.query import (
     select,
     within,
 )
+from ingest.store.influx.target import Target
 from ingest.store.rows import FINE, accepted, chosen, matched, replacing, table_of
 
 _LINES = 10_000  # in one request

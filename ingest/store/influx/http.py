@@ -9,7 +9,6 @@ import json
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -26,6 +25,7 @@ from influxdb_client.rest import ApiException
 
 from ingest.errors import RowsRefused, StoreError, StoreUnavailable
 from ingest.store.influx.answer import LASTING
+from ingest.store.influx.target import Target
 
 _CONNECT, _ANSWER = 10.0, 120.0  # [s]
 _LONGEST_WAIT = 3600.0  # [s]
@@ -37,27 +37,6 @@ _NO_ROUTE = "page not found"
 _NO_ORG = "Please provide either orgID or org"
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 _ROWS = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """
-    A database of InfluxDB 1, or an organisation's pair of buckets of InfluxDB 2.
-
-    Attributes:
-        url: of the server, `http://host:8086`.
-        database: name; with the retention policy, `database/policy`, the name of a bucket.
-        org: organisation of InfluxDB 2.
-        user: of InfluxDB 1.
-    """
-
-    url: str
-    database: str
-    org: str = ""
-    user: str = ""
-
-    def __str__(self) -> str:
-        return f"influxdb {self.url}/{self.database}"
 
 
 class Connection:

@@ -15,9 +15,10 @@ from typing import Any, Literal
 import msgspec
 
 from ingest.errors import StoreError, StoreUnavailable
-from ingest.store.influx.http import Connection, Target
+from ingest.store.influx.http import Connection
 from ingest.store.influx.query import NAME, VALUE, quoted
 from ingest.store.influx.setup import Finding, Role, Vault, kept
+from ingest.store.influx.target import Target
 
 _DURATION = re.compile(r"(\d+)h0m0s")
 

@@ -22,8 +22,9 @@ from influxdb_client.domain.permission_resource import PermissionResource
 from influxdb_client.service.dbr_ps_service import DBRPsService
 
 from ingest.errors import StoreError, StoreUnavailable
-from ingest.store.influx.http import Connection, Target
+from ingest.store.influx.http import Connection
 from ingest.store.influx.setup import Finding, Role, Vault, kept
+from ingest.store.influx.target import Target
 
 _DAY = 86_400  # [s]
 _POLICIES = ("raw", "autogen")
