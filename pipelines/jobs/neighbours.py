@@ -51,19 +51,21 @@ def beyond(
         READINGS rows; void ones are left out.
     """
     before, missing = side == "before", meters
-    found = [_past(taken(known), meters, before=before)]
-    for near, far in _growing():
-        missing = _open(pl.concat(found), missing, near, since, before=before)
+    found = _past(taken(known), meters, before=before).sort(READINGS.key)
+    # where hardly anything can lie any more, one look is enough
+    last = not before and since + _FIRST_LOOK >= at
+    for near, far in _growing(at + _DAY - since if last else _FIRST_LOOK):
+        calm = _calm(found, meters, before=before)
+        missing = _open(found, missing.join(calm, on=_METER, how="anti"), near, since, before=before)
         if missing.is_empty() or (not before and since + near >= at + _DAY):
             break
         span = Period(since - far, since - near) if before else Period(since + near, since + far)
         facilities, names = (missing[name].unique().to_list() for name in _METER)
-        rows = store.read(READINGS.name, span, facility=facilities, meter=names)
-        found.append(taken(rows).join(missing, on=_METER, how="semi"))
-    every = pl.concat(found).sort(READINGS.key)
+        rows = taken(store.read(READINGS.name, span, facility=facilities, meter=names))
+        found = pl.concat([found, rows.join(missing, on=_METER, how="semi")]).sort(READINGS.key)
     outside = pl.col("time") < pl.col("calm") if before else pl.col("time") > pl.col("calm")
     return (
-        every.join(_calm(every, meters, before=before), on=_METER, how="left", maintain_order="left")
+        found.join(calm, on=_METER, how="left", maintain_order="left")
         .filter(~outside.fill_null(value=False))
         .select(READINGS.schema.names())
     )
@@ -79,21 +81,22 @@ def _past(rows: pl.DataFrame, meters: pl.DataFrame, *, before: bool) -> pl.DataF
     return rows.join(meters.select(*_METER, "edge"), on=_METER).filter(beside).drop("edge")
 
 
-def _growing() -> Iterator[tuple[timedelta, timedelta]]:
-    near, far = timedelta(0), _FIRST_LOOK
+def _growing(first: timedelta) -> Iterator[tuple[timedelta, timedelta]]:
+    near, far = timedelta(0), first
     while True:
         yield near, far
         near, far = far, far * 2
 
 
 def _open(found: pl.DataFrame, meters: pl.DataFrame, near: timedelta, since: datetime, *, before: bool) -> pl.DataFrame:
-    """Keep the meters for which neither a calm value nor a silence was found yet."""
-    calm = _calm(found.sort(READINGS.key), meters, before=before)
+    """Keep the meters for which no silence was found either."""
+    if meters.is_empty():
+        return meters
     furthest = found.group_by(_METER).agg(far=pl.min("time") if before else pl.max("time"))
     looked = moment(since - near if before else since + near)
     far = pl.coalesce("far", "edge")
     silent = (far - looked if before else looked - far) > REACH
-    return meters.join(calm, on=_METER, how="anti").join(furthest, on=_METER, how="left").filter(~silent).drop("far")
+    return meters.join(furthest, on=_METER, how="left").filter(~silent).drop("far")
 
 
 def _calm(ordered: pl.DataFrame, meters: pl.DataFrame, *, before: bool) -> pl.DataFrame:
@@ -102,6 +105,8 @@ def _calm(ordered: pl.DataFrame, meters: pl.DataFrame, *, before: bool) -> pl.Da
 
     A value of a power or an interval meter depends on its neighbour alone; an interval reaches over its period.
     """
+    if ordered.is_empty():
+        return ordered.select(*_METER, calm="time")
     held = runs.aggregate(ordered, [*_METER, "value"], columns={"first": pl.min("time"), "last": pl.max("time")})
     value, previous, following = pl.col("value"), *(pl.col("value").shift(by).over(_METER) for by in (1, -1))
     reach = pl.when(pl.col("kind") == "interval", stamp="start").then("period").otherwise(pl.duration())

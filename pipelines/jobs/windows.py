@@ -136,7 +136,7 @@ def dirty(store: Store, registry: Registry, received: Period, at: datetime) -> d
         for span, facilities in _stretches(own, zone).items():
             inside = pl.col("time").is_between(span.start, span.end, closed="left")
             late = own.filter(inside, pl.col("facility").is_in(facilities))
-            for name, first, last in _touched(store, registry.meters, late, span, at):
+            for name, first, last in _touched(store, registry.meters, late, at):
                 days[name] |= days_of(Period(first, last + timedelta(microseconds=1)), zone)
     for name, period in _outputs(store, registry, received):
         days[name] |= days_of(period, registry.facilities[name].zone)
@@ -159,9 +159,11 @@ def _stretches(rows: pl.DataFrame, zone: ZoneInfo) -> dict[Period, list[str]]:
 
 
 def _touched(
-    store: Store, meters: pl.DataFrame, late: pl.DataFrame, span: Period, at: datetime
+    store: Store, meters: pl.DataFrame, late: pl.DataFrame, at: datetime
 ) -> Iterator[tuple[str, datetime, datetime]]:
-    """Give for each meter the facility, and from when to when its late readings of a span can move anything."""
+    """Give for each meter the facility, and from when to when its late readings can move anything."""
+    first, last = late.select(pl.min("time"), last=pl.max("time")).row(0)
+    span = Period(first, last + timedelta(microseconds=1))
     bounds = late.group_by(_METER).agg(first=pl.min("time"), last=pl.max("time"))
     own = meters.join(bounds, on=_METER)
     names = own["facility"].unique().to_list()
