@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ingest.model import Period
 from ingest.registry import Registry
 from ingest.schema import TIME
-from pipelines.accounting import registers
+from pipelines.accounting import forensics, registers
 from pipelines.accounting.slots import spread
 
 Plant = Callable[..., Registry]
@@ -310,3 +310,29 @@ def test_any_sequence_conserves_the_advance_of_the_register(
     # the steps follow each other without a hole from the first reading to the last
     assert steps["start"].to_list() == [rows[0][2], *steps["end"].to_list()[:-1]]
     assert steps["end"].to_list()[-1] == rows[-1][2]
+
+
+near_a_period = st.sampled_from([809, 810, 811, 900, 1799, 1800, 1801]) | st.integers(1, 4000)
+near_the_bound = st.floats(0, 200) | st.sampled_from([0.0, 27.999999999999996, 28.0, 28.000000000000004, 31.0, 61.0])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    advances=st.lists(st.tuples(near_a_period, near_the_bound), min_size=1, max_size=30),
+    rated=st.sampled_from([None, 5.0, 100.0, 5000.0]),
+    digits=st.sampled_from([None, 2, 6]),
+)
+def test_what_passes_at_a_glance_passes_a_closer_look(
+    plant: Plant, advances: list[tuple[int, float]], rated: float | None, digits: int | None
+) -> None:
+    registry = plant({"id": "E", "rated_kw": rated, "digits": digits})
+    rows = [("plant", "E", START, 0.0, "kWh")]
+    for seconds, advance in advances:
+        rows.append(("plant", "E", rows[-1][2] + timedelta(seconds=seconds), rows[-1][3] + advance, "kWh"))
+    schema = {"facility": pl.String, "meter": pl.String, "time": TIME, "value": pl.Float64, "unit": pl.String}
+    readings = pl.DataFrame(rows, schema=schema, orient="row")
+    found = registers.steps(readings, registry.meters, registry.exchanges)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forensics, "_AT_A_GLANCE", pl.lit(value=False))
+        closely = registers.steps(readings, registry.meters, registry.exchanges)
+    assert found.equals(closely)

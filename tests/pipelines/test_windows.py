@@ -93,6 +93,35 @@ def test_windows_end_at_month_edges_gaps_zones_and_where_other_facilities_are_co
     ]
 
 
+def test_shares_are_even_and_as_many_as_are_worked_on_at_once(registry: registries.Registry) -> None:
+    one = registry.facilities["a"]
+    many = registries.Registry({f"plant-{n:05}": one for n in range(25_001)})
+    day = date(2026, 3, 1)
+    days = {name: {day} for name in many.facilities}
+    shares = [names for _, names in cut(days, many)]
+    assert [name for share in shares for name in share] == list(many.facilities)
+    assert [len(share) for share in shares] == [6251, 6250, 6250, 6250]
+    few = dict(list(days.items())[:1000])
+    assert len(list(cut(few, many))) == 1
+
+
+def test_what_is_yet_to_come_is_asked_for_once(
+    lake: Lake, registry: registries.Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.write("readings", readings(*(("a", at(10, hour), float(hour)) for hour in range(16)), received=at(10, 15)))
+    asked: list[Period] = []
+    read = lake.read
+
+    def noted(table: str, period: Period, **match: list[str]) -> pl.DataFrame:
+        asked.append(period)
+        return read(table, period, **match)
+
+    monkeypatch.setattr(lake, "read", noted)
+    found = around(lake, registry.meters.filter(facility="a"), Period(at(10), at(11)), at(10, 15))
+    assert found.height == 16
+    assert [period for period in asked if period.start >= at(11)] == [Period(at(11), at(11, 15))]
+
+
 def test_a_window_brings_the_nearest_readings_on_both_sides(lake: Lake, registry: registries.Registry) -> None:
     """Up to a calm value and the one beyond it: no glitch reaches over a value between a smaller and a greater one."""
     days = (1, 2, 7, 8, 9, 10, 15, 16, 17, 18)
