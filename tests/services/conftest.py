@@ -12,7 +12,7 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from runpy import run_path
@@ -77,10 +77,12 @@ class Mosquitto:
         until(self._answers)
 
     def stop(self) -> None:
-        if self._process is not None:
+        """End it; a SIGTERM that comes before its loop begins is lost, which happens once in a hundred starts."""
+        while self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
-            self._process = None
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(2)
+                self._process = None
 
     def kill(self) -> None:
         self._process.kill()
