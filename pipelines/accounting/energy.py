@@ -28,9 +28,10 @@ _HOUR = timedelta(hours=1)
 _SLOT_US = SLOT // timedelta(microseconds=1)
 # place of a factor version among all versions
 _VERSION = pl.col("factor_version").rank("dense").cast(pl.UInt32).sub(1).alias("version")
+_FIRST = pl.lit(0, pl.UInt32()).alias("version")
 _SECONDS = (pl.col("end") - pl.col("start")) / timedelta(seconds=1)
 _AMOUNTS = ("quantity", "kwh", "kgce", "kg_co2")
-_FACTORS = ("kwh_per_unit", "kgce_per_unit", "kg_co2_per_unit")
+_FACTORS = ["kwh_per_unit", "kgce_per_unit", "kg_co2_per_unit"]
 _VALUES = [(pl.col("quantity") * pl.col(f"{name}_per_unit")).alias(name) for name in _AMOUNTS[1:]]
 _WEIGHT = pl.col("quantity").abs()
 _ESTIMATED = share(pl.col("weighted"), pl.col("weight"))
@@ -109,8 +110,11 @@ def _valued(slots: pl.DataFrame, meters: pl.DataFrame, factors: Factors) -> _Num
     if changes:
         turn = pl.Series(changes, dtype=TIME).search_sorted(slots["start"], side="right")
         which = which + turn * meters.height
-    rows = slots.hstack(held.with_columns(_VERSION)[[*_FACTORS, "version"]][which]).with_columns_seq(_VALUES)[_ROWS]
-    return _Numbered(rows, _names(meters), held["factor_version"].unique().sort())
+    versions = held["factor_version"].unique().sort()
+    # one version is one value for all rows, which is not written out
+    version = held.select(_VERSION).to_series()[which] if versions.len() > 1 else _FIRST
+    rows = slots.hstack(held[_FACTORS][which]).with_columns_seq(*_VALUES, version)[_ROWS]
+    return _Numbered(rows, _names(meters), versions)
 
 
 def _names(meters: pl.DataFrame) -> pl.DataFrame:

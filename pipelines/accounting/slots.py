@@ -38,11 +38,10 @@ def spread(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
         unit], coverage (share of the slot that is covered) [0..1], estimated (share of the quantity that rests on steps
         that are not covered) [0..1].
     """
-    first = moment(EPOCH - (EPOCH - period.start) // SLOT * SLOT)
-    last = moment(EPOCH + (period.end - EPOCH) // SLOT * SLOT)
-    start, end = pl.col("start"), pl.col("end")
-    wanted = pl.col("quantity").is_not_null(), end > first, start < last, start < end, first < last
-    kept = runs.where(steps[["row", "start", "end", "quantity", "covered"]], *wanted)
+    since, until = EPOCH - (EPOCH - period.start) // SLOT * SLOT, EPOCH + (period.end - EPOCH) // SLOT * SLOT
+    first, last, start, end = moment(since), moment(until), pl.col("start"), pl.col("end")
+    told = (steps if since < until else steps.clear())[["row", "start", "end", "quantity", "covered"]]
+    kept = runs.where(told, pl.col("quantity").is_not_null(), end > first, start < last, start < end)
     # how far into its slot a step begins, how long it is, and how far it reaches from the begin of that slot [us]
     begun, ended = pl.col("start").to_physical(), pl.col("end").to_physical()
     kept = kept.with_columns_seq(beyond=begun % _SLOT_US, whole=ended - begun)
