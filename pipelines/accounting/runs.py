@@ -82,7 +82,7 @@ def _run(frame: pl.DataFrame, on: list[str]) -> pl.Series:
 
 def _begins(frame: pl.DataFrame, on: list[str]) -> pl.Series:
     """Return the rows with which a run of equal keys begins."""
-    changes = reduce(or_, (frame[name][1:] != frame[name][:-1] for name in on)).arg_true() + 1
+    changes = reduce(or_, (frame[name][1:].ne_missing(frame[name][:-1]) for name in on)).arg_true() + 1
     return pl.concat([pl.Series([0] if frame.height else [], dtype=changes.dtype), changes])
 
 
