@@ -22,6 +22,10 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from zoneinfo import ZoneInfo
 
+# before Polars, as in the command: it says how long memory is kept
+import pipelines  # noqa: F401
+
+# isort: split
 import polars as pl
 
 from ingest.model import Period
@@ -54,7 +58,7 @@ def registry(count: int) -> tuple[pl.DataFrame, pl.DataFrame]:
         stamp=pl.lit("end"),
         multiplier=pl.lit(1.0),
         modulus=pl.lit(1e8),
-        rated_kw=pl.lit(5000.0),
+        rated=pl.lit(5000.0),
         parent=pl.lit(""),
         scope=pl.lit(""),
         valid_from=pl.lit(datetime(2025, 1, 1, tzinfo=UTC), TIME),
@@ -121,10 +125,10 @@ def share(file: Path, meters: pl.DataFrame, exchanges: pl.DataFrame, catalogue: 
     tree, parts = flat(meters)
     laps = [perf_counter()]
     inside = pl.col("facility").is_between(pl.lit(meters["facility"][0]), pl.lit(meters["facility"][-1]))
-    readings = pl.scan_parquet(file).filter(inside).collect()
+    readings = [pl.scan_parquet(file).filter(inside).collect()]
     laps.append(perf_counter())
-    steps = registers.steps(readings, meters, exchanges, DAY)
-    del readings  # no longer held in the job either
+    # handed over, as in the job: nobody else holds them
+    steps = registers.steps(readings.pop(), meters, exchanges, DAY)
     laps.append(perf_counter())
     slots = spread(steps, DAY)
     laps.append(perf_counter())

@@ -15,6 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
+# before Polars, as in the command: it says how long memory is kept
+import pipelines  # noqa: F401
+
+# isort: split
 import polars as pl
 
 from ingest.model import Period

@@ -57,9 +57,10 @@ class Registry:
 
         Returns:
             facility, meter, carrier, role, kind, unit, period (duration), stamp, multiplier, modulus (10^digits, null
-            where unknown), rated_kw [kW], parent, scope, valid_from (UTC), timezone, division of the facility, the
-            carrier's canonical_unit, and `to_canonical`: the factor from the meter's unit to the canonical one (a power
-            unit counts as one hour of it).
+            where unknown), rated (what it can measure at most) [canonical unit/h; null where unknown, or the carrier is
+            not measured as energy], parent, scope, valid_from (UTC), timezone, division of the facility, the carrier's
+            canonical_unit, and `to_canonical`: the factor from the meter's unit to the canonical one (a power unit
+            counts as one hour of it).
         """
         return pl.DataFrame(
             [_meter_row(facility, meter) for facility in self.facilities.values() for meter in facility.meter],
@@ -171,7 +172,7 @@ _METERS = pl.Schema(
         "stamp": pl.String(),
         "multiplier": pl.Float64(),
         "modulus": pl.Float64(),
-        "rated_kw": pl.Float64(),
+        "rated": pl.Float64(),
         "parent": pl.String(),
         "scope": pl.String(),
         "valid_from": TIME,
@@ -221,7 +222,7 @@ def _meter_row(facility: Facility, meter: Meter) -> tuple[Any, ...]:
         meter.stamp,
         meter.multiplier,
         None if meter.digits is None else 10.0**meter.digits,
-        meter.rated_kw,
+        _rated(meter),
         meter.parent,
         meter.scope,
         midnight.astimezone(UTC),
@@ -230,6 +231,11 @@ def _meter_row(facility: Facility, meter: Meter) -> tuple[Any, ...]:
         CANONICAL_UNITS[meter.carrier],
         to_canonical(meter.carrier, meter.unit),
     )
+
+
+def _rated(meter: Meter) -> float | None:
+    an_hour = to_canonical(meter.carrier, "kW")
+    return None if meter.rated_kw is None or an_hour is None else meter.rated_kw * an_hour
 
 
 def _facts_row(facility: Facility) -> tuple[Any, ...]:

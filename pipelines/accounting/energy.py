@@ -14,10 +14,10 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from ingest.model import Period
-from ingest.schema import ENERGY, EPOCH, TIME, microseconds
+from ingest.schema import ENERGY, EPOCH, TIME
 from pipelines import periods
 from pipelines.accounting import runs
-from pipelines.accounting.slots import SLOT, share, within
+from pipelines.accounting.slots import NUMBER, SLOT, share, within
 from pipelines.factors.catalogue import Factors
 
 Longer = Literal["1h", "1d", "1mo"]
@@ -25,7 +25,6 @@ Longer = Literal["1h", "1d", "1mo"]
 TO = " to "  # between the oldest and the newest factor version behind a sum
 
 _HOUR = timedelta(hours=1)
-_SLOT_US = SLOT // timedelta(microseconds=1)
 # place of a factor version among all versions
 _VERSION = pl.col("factor_version").rank("dense").cast(pl.UInt32).sub(1).alias("version")
 _FIRST = pl.lit(0, pl.UInt32()).alias("version")
@@ -35,7 +34,7 @@ _FACTORS = ["kwh_per_unit", "kgce_per_unit", "kg_co2_per_unit"]
 _VALUES = [(pl.col("quantity") * pl.col(f"{name}_per_unit")).alias(name) for name in _AMOUNTS[1:]]
 _WEIGHT = pl.col("quantity").abs()
 _ESTIMATED = share(pl.col("weighted"), pl.col("weight"))
-_ROWS = ["row", "start", "end", *_AMOUNTS, "coverage", "estimated", "version"]
+_ROWS = ["row", "slot", "start", "end", *_AMOUNTS, "coverage", "estimated", "version"]
 _METER = ["facility", "meter", "carrier", "role", "scope", "unit"]
 
 
@@ -44,7 +43,8 @@ class _Numbered(NamedTuple):
     Energy of one interval with numbers in place of names.
 
     Attributes:
-        rows: row (of `meters`), start, end, quantity, kwh, kgce, kg_co2, coverage, estimated, version (of `versions`).
+        rows: row (of `meters`), slot (the first, its number since 1970), start, end, quantity, kwh, kgce, kg_co2,
+            coverage, estimated, version (of `versions`).
         meters: facility, meter, carrier, role, scope, unit.
         versions: factor versions, in the order of their text.
     """
@@ -125,15 +125,21 @@ def _changes(slots: pl.DataFrame, meters: pl.DataFrame, factors: Factors) -> lis
     """Return the start of the first slot, and the moments after it at which a factor changes in some zone, in order."""
     if slots.is_empty():
         return [EPOCH]
-    first, end = slots.select_seq(first=pl.min("start"), end=pl.max("end")).row(0)
+    first, end = _reach(slots)
     zones = [ZoneInfo(name) for name in meters["timezone"].unique()]
     moments = {periods.midnight(day, zone) for zone in zones for day in factors.changes}
     return [first, *sorted(moment for moment in moments if first < moment < end)]
 
 
+def _reach(rows: pl.DataFrame) -> tuple[datetime, datetime]:
+    """Start of the first slot and end of the last."""
+    first, last = rows.select_seq(first=pl.min("slot"), last=pl.max("slot")).row(0)
+    return EPOCH + first * SLOT, EPOCH + (last + 1) * SLOT
+
+
 def _numbered(energy: pl.DataFrame) -> _Numbered:
     """Put numbers in place of names, in the order of meter and time; what a meter is, its first row says."""
-    rows = energy.with_columns(runs.numbered(energy, ["facility", "meter"]).alias("row"), _VERSION)
+    rows = energy.with_columns(runs.numbered(energy, ["facility", "meter"]).alias("row"), NUMBER, _VERSION)
     rows = runs.in_order(rows, "row", "start")
     meters = rows.group_by("row", maintain_order=True).first()[_METER]
     return _Numbered(rows[_ROWS], meters, energy["factor_version"].unique().sort())
@@ -152,9 +158,8 @@ def _added(numbered: _Numbered, interval: Longer, zone: ZoneInfo) -> _Numbered:
     rows, meters, versions = numbered
     if rows.is_empty():
         return numbered
-    first, last = rows.select_seq(first=pl.min("start"), last=pl.max("start")).row(0)
-    labels, spans = _labels(first, last, interval, zone)
-    place = (rows["start"].to_physical() - microseconds(first)) // _SLOT_US
+    labels, spans = _labels(*_reach(rows), interval, zone)
+    place = rows["slot"] - rows["slot"].min()
     known = [name for name in _AMOUNTS if rows[name].has_nulls()]
     guessed = {} if (rows["estimated"] == 0).all() else {"weight": _WEIGHT, "weighted": _WEIGHT * pl.col("estimated")}
     parts = rows.select_seq(
@@ -167,7 +172,7 @@ def _added(numbered: _Numbered, interval: Longer, zone: ZoneInfo) -> _Numbered:
     on, kept = ["row", "span"], ["version"]
     sums = runs.totals(parts, on, sums=[name for name in parts.columns if name not in (*on, *kept)], first=kept)
     found = sums.hstack(spans[sums["span"]]).select_seq(
-        *("row", "start", "end", "version"),
+        *("row", "slot", "start", "end", "version"),
         *(pl.when(pl.col(f"{name}_known") > 0).then(name) if name in known else pl.col(name) for name in _AMOUNTS),
         coverage=within(pl.col("covered") / pl.col("seconds")),
         estimated=_ESTIMATED if guessed else pl.lit(0.0),
@@ -195,19 +200,24 @@ def _spanned(parts: pl.DataFrame, on: list[str], versions: pl.Series) -> tuple[p
 
 
 @lru_cache(maxsize=64)  # the shares of a window ask for the same
-def _labels(first: datetime, last: datetime, interval: Longer, zone: ZoneInfo) -> tuple[pl.Series, pl.DataFrame]:
-    """Number the hours, days or months: the number of each slot from the first to the last; start, end and seconds."""
+def _labels(first: datetime, end: datetime, interval: Longer, zone: ZoneInfo) -> tuple[pl.Series, pl.DataFrame]:
+    """
+    Number the hours, days or months between the start of a slot and the end of another.
+
+    Returns:
+        For each slot the number of its hour, day or month; and of each of these the first slot, start, end and seconds.
+    """
     # the clock may jump in the hour before or after
-    moments = pl.select(moment=pl.datetime_range(first - _HOUR, last + _HOUR, SLOT).cast(TIME))
+    moments = pl.select(moment=pl.datetime_range(first - _HOUR, end + _HOUR, SLOT, closed="left").cast(TIME))
     if interval == "1h":
         labels = _hours(moments, zone)
     else:
-        whole = Period(first - _HOUR, last + _HOUR + SLOT)
+        whole = Period(first - _HOUR, end + _HOUR)
         spans = (periods.days if interval == "1d" else periods.months)(whole, zone)
         bounds = pl.DataFrame({"start": [span.start for span in spans], "end": [span.end for span in spans]})
         labels = moments.join_asof(bounds.cast(TIME), left_on="moment", right_on="start", coalesce=False)
     labels = labels.with_columns(span=pl.col("start").rle_id())
-    each = labels.unique("span", maintain_order=True).select("start", "end", seconds=_SECONDS)
+    each = labels.unique("span", maintain_order=True).select(NUMBER, "start", "end", seconds=_SECONDS)
     return labels["span"][_HOUR // SLOT :], each
 
 

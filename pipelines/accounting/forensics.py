@@ -83,16 +83,16 @@ def register_steps(
         turn=_TURN,
         longest=LONGEST * pl.col("period"),
         shortest=SHORTEST * pl.col("period"),
-    ).with_columns(plausible=_ALWAYS_PLAUSIBLE)
+    ).with_columns_seq(plausible=_ALWAYS_PLAUSIBLE)
     judged, odd = _judged(series, facts)
     if odd.is_empty() and exchanges.is_empty():
-        return _advances(judged.filter("pair", reaches))
+        return _advances(runs.where(judged, pl.col("pair"), reaches))
     own = exchanges.join(meters[["facility", "meter", "row"]], on=["facility", "meter"])
     apart = pl.col("row").is_in(pl.concat([odd, own["row"]]).unique().implode())
     kept, glitches = _without_glitches(_with_exchanges(series.filter(apart), own), facts)
     explained = pl.concat([_explained(_pairs(kept, facts)).select(_COLUMNS), glitches.select(_COLUMNS)])
     explained = explained.filter(reaches).sort("row", "end", "start", maintain_order=True)
-    return runs.by_row([_advances(judged.filter("pair", reaches, ~apart)), explained])
+    return runs.by_row([_advances(runs.where(judged, pl.col("pair"), reaches, ~apart)), explained])
 
 
 def _advances(plain: pl.DataFrame) -> pl.DataFrame:
@@ -111,11 +111,9 @@ def _judged(series: pl.DataFrame, facts: pl.DataFrame) -> tuple[pl.DataFrame, pl
         quantity=(pl.col("after") - pl.col("before")) * pl.col("scale"), elapsed=_ELAPSED, pair=_IS_PAIR
     )
     judged = advances.select_seq(
-        *("row", "start", "end", "quantity", "pair"),
-        covered=pl.col("elapsed") <= pl.col("longest"),
-        unclear=pl.col("pair") & ~_AT_A_GLANCE,
+        *("row", "start", "end", "quantity", "pair"), covered=pl.col("elapsed") <= pl.col("longest")
     )
-    unclear = runs.where(judged, pl.col("unclear"))
+    unclear = judged.filter(advances.select_seq(pl.col("pair") & ~_AT_A_GLANCE).to_series())
     return judged, runs.where(unclear.hstack(facts[unclear["row"]]), ~_IS_PLAIN)["row"]
 
 

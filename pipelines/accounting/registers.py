@@ -11,7 +11,6 @@ from math import isfinite
 
 import polars as pl
 
-from ingest.carriers import CARRIERS
 from ingest.model import Period
 from ingest.schema import TIME, moment
 from ingest.units import UNITS, ratio
@@ -46,9 +45,6 @@ RATIOS = pl.DataFrame(
     orient="row",
 )
 
-# canonical units in one kWh, for the carriers that are measured as energy: only there does a rated power bound a step
-_PER_KWH = {code: ratio("kWh", carrier.unit) for code, carrier in CARRIERS.items()}
-
 
 def steps(
     readings: pl.DataFrame, meters: pl.DataFrame, exchanges: pl.DataFrame, within: Period | None = None
@@ -72,6 +68,7 @@ def steps(
     """
     known = _scaled(meters)
     series = _series(readings, known)
+    del readings  # often nobody else holds them
     reaches = pl.lit(value=True)
     if within is not None:
         start, end = moment(within.start), moment(within.end)
@@ -91,11 +88,11 @@ def named(frame: pl.DataFrame, meters: pl.DataFrame) -> pl.DataFrame:
 
 
 def _scaled(meters: pl.DataFrame) -> pl.DataFrame:
-    """Add row, scale (shown unit to canonical unit) and rated (canonical units in an hour at most; null: not known)."""
+    """Add row and scale (shown unit to canonical unit); rated is what an hour can bring at most. [canonical unit/h]"""
     return meters.with_columns_seq(
         row=pl.int_range(pl.len(), dtype=pl.UInt32),
         scale=pl.col("multiplier") * pl.col("to_canonical"),
-        rated=pl.col("rated_kw") * pl.col("carrier").replace_strict(_PER_KWH, return_dtype=pl.Float64) * OVERLOAD,
+        rated=pl.col("rated") * OVERLOAD,
     )
 
 

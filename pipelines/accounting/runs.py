@@ -57,7 +57,7 @@ def totals(frame: pl.DataFrame, on: list[str], *, sums: list[str], first: list[s
     """
     begins = _begins(frame, on)
     heads, values = frame[[*on, *first]][begins], frame[sums]
-    lengths = begins.clone().extend_constant(frame.height, 1)[1:] - begins
+    lengths = pl.concat([begins[1:], pl.Series([frame.height], dtype=begins.dtype)]) - begins
     if lengths.min() == lengths.max():
         return heads.hstack(_rows_of(values, lengths[0] if lengths.len() else 1))
     run, common = _run(frame, on), lengths.mode().sort()[0]
@@ -77,13 +77,16 @@ def where(frame: pl.DataFrame, *conditions: pl.Expr) -> pl.DataFrame:
 
 
 def _run(frame: pl.DataFrame, on: list[str]) -> pl.Series:
-    return frame.select(pl.struct(on).rle_id().alias("run")).to_series().set_sorted()
+    return frame.select_seq(pl.struct(on).rle_id().alias("run")).to_series().set_sorted()
 
 
 def _begins(frame: pl.DataFrame, on: list[str]) -> pl.Series:
     """Return the rows with which a run of equal keys begins."""
-    changes = reduce(or_, (frame[name][1:].ne_missing(frame[name][:-1]) for name in on)).arg_true() + 1
-    return pl.concat([pl.Series([0] if frame.height else [], dtype=changes.dtype), changes])
+    if frame.is_empty():
+        return pl.Series(dtype=pl.get_index_type())
+    change = (pl.col(name).slice(1).ne_missing(pl.col(name).slice(0, frame.height - 1)) for name in on)
+    found = frame.select_seq(pl.arg_where(reduce(or_, change))).to_series() + 1
+    return pl.concat([pl.Series([0], dtype=found.dtype), found])
 
 
 def _rows_of(values: pl.DataFrame, length: int) -> pl.DataFrame:

@@ -124,7 +124,7 @@ def test_frame_of_meters(tmp_path: Path) -> None:
             "stamp": "end",
             "multiplier": 1.0,
             "modulus": 1e8,
-            "rated_kw": 5000.0,
+            "rated": 5000.0,
             "parent": "",
             "scope": "",
             # midnight in Shanghai is 16:00 of the day before in UTC
@@ -145,7 +145,7 @@ def test_frame_of_meters(tmp_path: Path) -> None:
             "stamp": "end",
             "multiplier": 1.0,
             "modulus": None,
-            "rated_kw": None,
+            "rated": None,
             "parent": "",
             "scope": "",
             "valid_from": datetime(2024, 12, 31, 16, tzinfo=UTC),

@@ -17,7 +17,7 @@ import pytest
 
 from ingest.model import Period
 from ingest.registry import Registry
-from ingest.schema import ACTIVITY, ENERGY, INDICATORS, TIME
+from ingest.schema import ACTIVITY, ENERGY, EPOCH, INDICATORS, TIME
 from ingest.units import ratio
 from pipelines import periods
 from pipelines.accounting import energy, registers
@@ -172,6 +172,7 @@ def of_the_year(city: Registry, buildings: pl.DataFrame, worth: factors.Factors)
         .join(used, on=["facility", "meter"], maintain_order="left")
         .select(
             "row",
+            slot=pl.lit((january.start - EPOCH) // SLOT, pl.Int32),
             start=pl.lit(january.start, TIME),
             end=pl.lit(january.start + SLOT, TIME),
             quantity="quantity",
