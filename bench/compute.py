@@ -8,8 +8,8 @@ values of each meter; beside it stands `write`, what it takes to fill the column
 takes shares of the meters, two at once, as the job does: readings -> steps -> slots -> `levels`: kWh, kgce and kg of
 CO2 of slots, hours and days -> the ledger, and `tree`: virtual meters and balances, of which this registry has none.
 The time of each part is added up over the shares; `all` is by the clock. Two shapes: read on the quarter hour, and 67
-seconds after it, so that every step reaches over two slots. Each line is its own process; best of three, floor and ours
-in turn.
+seconds after it, so that every step reaches over two slots. Each line is its own process; medians of five, floor and
+ours in turn, the parts are those of the median run.
 """
 
 import resource
@@ -17,7 +17,9 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from zoneinfo import ZoneInfo
@@ -43,6 +45,7 @@ METERS_OF_A_FACILITY = 20
 SHARE = 10_000  # meters at a time, as in the job
 SHARES_A_FILE = 5
 READINGS_A_METER = 99
+TURNS = 5
 
 
 def registry(count: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -177,17 +180,17 @@ def measure(count: int, late: timedelta) -> None:
     floors, fills, runs = [], [], []
     with TemporaryDirectory() as name:
         store(meters, late, Path(name))
-        for _ in range(3):
+        for _ in range(TURNS):
             begun = perf_counter()
             assert floor(Path(name)) == count
             floors.append(perf_counter() - begun)
             runs.append(ours(Path(name), meters, exchanges))
             fills.append(written(meters))
-    *parts, whole = min(runs, key=lambda run: run[-1])
-    least = min(floors)
+    *parts, whole = sorted(runs, key=itemgetter(-1))[TURNS // 2]
+    least = median(floors)
     readings, memory = count * READINGS_A_METER, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     mark = "*" if late else " "
-    figures = " ".join(f"{value:8.2f}" for value in (least, min(fills), *parts, whole))
+    figures = " ".join(f"{value:8.2f}" for value in (least, median(fills), *parts, whole))
     print(f"{count:>8}{mark} {readings:>11,} {figures} {whole / least:6.1f} {readings / whole:>11,.0f} {memory:4.1f}")
 
 

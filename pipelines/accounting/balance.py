@@ -16,8 +16,7 @@ import polars as pl
 from ingest.carriers import CANONICAL_UNITS
 from ingest.model import Period
 from ingest.schema import BALANCE, ENERGY, TIME
-from pipelines import periods
-from pipelines.accounting import runs
+from pipelines import periods, runs
 from pipelines.accounting.energy import TO
 from pipelines.accounting.slots import SLOT
 

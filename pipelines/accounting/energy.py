@@ -15,8 +15,7 @@ import polars as pl
 
 from ingest.model import Period
 from ingest.schema import ENERGY, EPOCH, TIME
-from pipelines import periods
-from pipelines.accounting import runs
+from pipelines import periods, runs
 from pipelines.accounting.slots import NUMBER, SLOT, share, within
 from pipelines.factors.catalogue import Factors
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import polars as pl
 
-from pipelines.accounting import runs
+from pipelines import runs
 
 KINDS = pl.Enum(
     [
@@ -52,6 +52,7 @@ HELD = timedelta(hours=6)
 REACH = timedelta(days=64)
 
 _ELAPSED = pl.col("end") - pl.col("start")
+_LONGEST, _SHORTEST = LONGEST * pl.col("period"), SHORTEST * pl.col("period")
 _TURN = pl.col("modulus") * pl.col("scale")
 _IS_PAIR = (pl.col("row") == pl.col("row_before")) & (pl.col("start") < pl.col("end"))
 _PLAIN = pl.when("covered").then(pl.lit("advance", KINDS)).otherwise(pl.lit("catch_up", KINDS))
@@ -81,9 +82,10 @@ def register_steps(
     facts = meters.select_seq(
         *("scale", "rated", "modulus"),
         turn=_TURN,
-        longest=LONGEST * pl.col("period"),
-        shortest=SHORTEST * pl.col("period"),
-    ).with_columns_seq(plausible=_ALWAYS_PLAUSIBLE)
+        longest=_LONGEST,
+        shortest=_SHORTEST,
+        plausible=_ALWAYS_PLAUSIBLE,
+    )
     judged, odd = _judged(series, facts)
     if odd.is_empty() and exchanges.is_empty():
         return _advances(runs.where(judged, pl.col("pair"), reaches))
@@ -300,8 +302,8 @@ _IS_PLAIN = (pl.col("quantity") >= 0) & ((_ROOM >= 0) & (pl.col("turn") > _ROOM)
 _ALWAYS_PLAUSIBLE = (
     pl.when(pl.col("rated").is_null())
     .then(float("inf"))
-    .when((pl.col("turn") > _bound(pl.col("longest"))).fill_null(value=True))
-    .then(_bound(pl.col("shortest")))
+    .when((_bound(_LONGEST) < _TURN).fill_null(value=True))
+    .then(_bound(_SHORTEST))
     .otherwise(-1.0)
 )
 _AT_A_GLANCE = (

@@ -14,7 +14,7 @@ import polars as pl
 from ingest.model import Period
 from ingest.schema import TIME, moment
 from ingest.units import UNITS, ratio
-from pipelines.accounting import runs
+from pipelines import runs
 from pipelines.accounting.forensics import KINDS, LONGEST, register_steps
 
 STEPS = pl.Schema(

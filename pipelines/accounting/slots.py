@@ -15,7 +15,7 @@ import polars as pl
 
 from ingest.model import Period
 from ingest.schema import EPOCH, TIME
-from pipelines.accounting import runs
+from pipelines import runs
 
 # every offset of every IANA zone today is a whole number of these, so that hours, days and months of all zones fit
 SLOT = timedelta(minutes=15)

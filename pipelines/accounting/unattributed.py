@@ -10,7 +10,8 @@ import polars as pl
 
 from ingest.model import Period
 from ingest.schema import TIME, UNATTRIBUTED
-from pipelines.accounting import doubts, runs
+from pipelines import runs
+from pipelines.accounting import doubts
 from pipelines.accounting.registers import named
 
 SAYS = {

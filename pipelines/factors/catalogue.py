@@ -27,6 +27,7 @@ from ingest.carriers import CARRIERS
 from ingest.errors import ConfigurationError, Problem
 from ingest.model import Strict
 from ingest.registry import Registry, problems_of
+from pipelines import runs
 from pipelines.factors.dating import closed
 from pipelines.factors.rows import (
     KJ_PER_KWH,
@@ -117,11 +118,12 @@ class Factors:
             One row a meter, in their order: kwh_per_unit [kWh], kgce_per_unit [kgce] and kg_co2_per_unit [kg CO2] of
             the carrier's canonical unit, null where no factor holds; factor_version, which names the measured heat.
         """
-        kinds = meters[_KIND].unique()
-        days = {zone: moment.astimezone(ZoneInfo(zone)).date() for zone in kinds["timezone"].unique()}
-        found = [self._of(carrier, division, days[zone]) for carrier, division, zone in kinds.iter_rows()]
-        figures = kinds.hstack(pl.DataFrame(found, schema=_FIGURES, orient="row"))
-        held = meters[_KIND].join(figures, on=_KIND, how="left", maintain_order="left")
+        heads, run = runs.of(meters, _KIND)
+        kinds = {kind: place for place, kind in enumerate(dict.fromkeys(heads.iter_rows()))}
+        days = {zone: moment.astimezone(ZoneInfo(zone)).date() for *_, zone in kinds}
+        found = [self._of(carrier, division, days[zone]) for carrier, division, zone in kinds]
+        place = pl.Series([kinds[head] for head in heads.iter_rows()], dtype=pl.UInt32)
+        held = pl.DataFrame(found, schema=_FIGURES, orient="row")[place[run]]
         held = held.with_columns_seq(factor_version=pl.lit(self.version))
         return (held if self.measured.is_empty() else self._by_heat(held, meters, days))[_HELD]
 

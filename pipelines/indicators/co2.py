@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import polars as pl
 
-from pipelines.accounting.runs import quotient
 from pipelines.indicators.energy_consumption import KG_PER_T, at_boundary
 from pipelines.indicators.parts import World, rows
+from pipelines.runs import quotient
 
 
 def co2(world: World) -> pl.DataFrame:

@@ -12,13 +12,13 @@ from dataclasses import replace
 
 import polars as pl
 
-from pipelines.accounting.runs import quotient
 from pipelines.factors.catalogue import MARKET
 from pipelines.indicators import meters
 from pipelines.indicators.co2 import caused
 from pipelines.indicators.energy_consumption import KG_PER_T
 from pipelines.indicators.green_power import split
 from pipelines.indicators.parts import PART, SUBJECT, World, amount, fold, rows, total
+from pipelines.runs import quotient
 
 _ABSENT = "no meter of role total without a parent is valid"
 _METER = ["facility", "meter"]

@@ -6,9 +6,9 @@ It can always be assessed: where nothing came it is zero.
 
 import polars as pl
 
-from pipelines.accounting.runs import quotient
 from pipelines.indicators import meters
 from pipelines.indicators.parts import LENGTH, PART, SUBJECT, World, fold, rows
+from pipelines.runs import quotient
 
 _HOUR = pl.duration(hours=1)
 

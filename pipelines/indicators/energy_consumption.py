@@ -9,9 +9,9 @@ Energy-consuming media (耗能工质) count where the boundary meters them.
 
 import polars as pl
 
-from pipelines.accounting.runs import quotient
 from pipelines.indicators import meters
 from pipelines.indicators.parts import EQUIVALENT, SUBJECT, Basis, World, amount, fold, rows, total
+from pipelines.runs import quotient
 
 KG_PER_T = 1000.0
 

@@ -2,9 +2,9 @@
 
 import polars as pl
 
-from pipelines.accounting.runs import quotient
 from pipelines.indicators.energy_consumption import at_boundary
 from pipelines.indicators.parts import EQUIVALENT, Basis, World, rows
+from pipelines.runs import quotient
 
 
 def energy_per_area(world: World, basis: Basis = EQUIVALENT) -> pl.DataFrame:

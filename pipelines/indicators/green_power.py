@@ -6,8 +6,8 @@ It is never netted against energy or location-based carbon dioxide. `co2_market`
 
 import polars as pl
 
-from pipelines.accounting.runs import quotient
 from pipelines.indicators.parts import PART, World, fold, rows, total
+from pipelines.runs import quotient
 
 
 def green_power(world: World) -> pl.DataFrame:

@@ -10,7 +10,6 @@ only, it is that of the facility's boundary.
 import polars as pl
 
 from pipelines.accounting.registers import RATIOS
-from pipelines.accounting.runs import quotient
 from pipelines.indicators import meters
 from pipelines.indicators.parts import (
     EQUIVALENT,
@@ -25,6 +24,7 @@ from pipelines.indicators.parts import (
     ratio,
     rows,
 )
+from pipelines.runs import quotient
 
 CODE = "intensity"
 

@@ -18,8 +18,8 @@ import polars as pl
 from ingest.model import Period
 from ingest.schema import INDICATORS, TIME
 from pipelines import periods
-from pipelines.accounting.runs import quotient
 from pipelines.factors.catalogue import MARKET, SOURCE, Factors
+from pipelines.runs import quotient
 
 _UNVALUED = {
     SOURCE: "no source equivalent (等价值) is known for the carrier of ",

@@ -9,7 +9,7 @@ even and hides a peak. The meters are added up slot by slot, for the peak of a s
 
 import polars as pl
 
-from pipelines.accounting import runs
+from pipelines import runs
 from pipelines.accounting.slots import SLOT
 from pipelines.indicators import meters
 from pipelines.indicators.parts import World, rows

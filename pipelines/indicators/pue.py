@@ -7,9 +7,9 @@ continuous months; a shorter one is an interim value, iPUE).
 
 import polars as pl
 
-from pipelines.accounting.runs import quotient
 from pipelines.indicators import meters
 from pipelines.indicators.parts import World, amount, fold, ratio, rows
+from pipelines.runs import quotient
 
 # below 1 by less than this is the rounding of sums, not a metering error
 _NOISE = 1e-9

@@ -15,7 +15,7 @@ import polars as pl
 from ingest.model import Period
 from ingest.schema import READINGS, VOID, moment
 from ingest.store.base import Store
-from pipelines.accounting import runs
+from pipelines import runs
 from pipelines.accounting.forensics import HELD, REACH
 
 Side = Literal["before", "after"]

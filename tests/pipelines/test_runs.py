@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from pipelines.accounting import runs
+from pipelines import runs
 
 
 def test_missing_values_make_a_run_of_their_own() -> None:

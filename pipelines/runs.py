@@ -13,6 +13,12 @@ from operator import and_, or_
 import polars as pl
 
 
+def of(frame: pl.DataFrame, on: list[str]) -> tuple[pl.DataFrame, pl.Series]:
+    """Return the key of each run of equal keys, and for each row the number of its run."""
+    run = _run(frame, on)
+    return frame[on][_begins(run.to_frame(), ["run"])], run
+
+
 def places(frame: pl.DataFrame, table: pl.DataFrame, on: list[str]) -> pl.Series:
     """
     Look each run of equal keys up in a table whose key is `on`.
@@ -20,8 +26,7 @@ def places(frame: pl.DataFrame, table: pl.DataFrame, on: list[str]) -> pl.Series
     Returns:
         For each row of `frame` the row of the table; null where the table has no such key.
     """
-    run = _run(frame, on)
-    heads = frame[on][_begins(run.to_frame(), ["run"])]
+    heads, run = of(frame, on)
     # of all meters in their order the table is what is looked for, as nearly always
     if heads.equals(table[on]):
         return run
@@ -96,8 +101,7 @@ def _rows_of(values: pl.DataFrame, length: int) -> pl.DataFrame:
 
 def numbered(frame: pl.DataFrame, names: list[str]) -> pl.Series:
     """For each row the place of its names among all names, in order."""
-    run = _run(frame, names)
-    heads = frame[names][_begins(run.to_frame(), ["run"])]
+    heads, run = of(frame, names)
     if not heads.equals(heads.unique(maintain_order=True).sort(names)):
         known = heads.unique().sort(names).with_row_index("row")
         run = heads.join(known, on=names, maintain_order="left")["row"][run]
