@@ -45,6 +45,7 @@ from pipelines.jobs import announce as announcing
 from pipelines.jobs import compute as computing
 from pipelines.jobs import judge as judging
 from pipelines.jobs.context import Context, Done
+from pipelines.jobs.table import by_hand
 from pipelines.notify.mail import connect as connect_mail
 from pipelines.reports import export as exports
 from pipelines.reports import status as standing
@@ -97,12 +98,12 @@ def by_zone(context: Context) -> Iterator[tuple[ZoneInfo, Context]]:
         yield zone, replace(context, registry=context.registry.select(names))
 
 
-def over(config: Path | None, start: str, end: str, job: Callable[[Context, Period, datetime], Done]) -> None:
+def over(context: Context, start: str, end: str, job: Callable[[Context, Period, datetime], Done]) -> list[Done]:
     """Run a job over an explicit period in every zone, and say what it did."""
-    with world(config) as (_, context):
-        at = clock()
-        done = [job(part, typed.period(start, end, zone), at) for zone, part in by_zone(context)]
+    at = clock()
+    done = [job(part, typed.period(start, end, zone), at) for zone, part in by_zone(context)]
     out.print(f"{sum(one.rows for one in done)} rows new or changed")
+    return done
 
 
 @contextmanager
@@ -221,20 +222,24 @@ def schedule(config: ConfigFile = None, metrics: Metrics = "") -> None:
 
 @app.command()
 def compute(start: From, end: To, config: ConfigFile = None) -> None:
-    """Compute energy and indicators for a period."""
-    over(config, start, end, computing.over)
+    """Compute energy and indicators for a period; judge, and the copies of facilities, follow by themselves."""
+    with world(config) as (_, context):
+        done = over(context, start, end, computing.over)
+        by_hand(context.store, [one.touched for one in done if one.touched], clock())
 
 
 @app.command()
 def judge(start: From, end: To, config: ConfigFile = None) -> None:
     """Judge the indicators whose period ends in a period, and store the breach events that follow."""
-    over(config, start, end, judging.over)
+    with world(config) as (_, context):
+        over(context, start, end, judging.over)
 
 
 @app.command()
 def announce(start: From, end: To, config: ConfigFile = None) -> None:
     """Send the notices that are due of the events judged in a period."""
-    over(config, start, end, announcing.over)
+    with world(config) as (_, context):
+        over(context, start, end, announcing.over)
 
 
 @app.command()

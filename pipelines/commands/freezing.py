@@ -17,13 +17,13 @@ from rich.console import Console
 from ingest.errors import ConfigurationError, Problem
 from ingest.model import Period
 from ingest.registry import Registry
-from ingest.schema import FREEZES, INDICATORS, RUNS
+from ingest.schema import FREEZES, INDICATORS
 from pipelines.commands import show, typed
 from pipelines.commands.world import world
 from pipelines.jobs import compute, frozen
 from pipelines.jobs.context import Context
 from pipelines.jobs.judge import SETTLING
-from pipelines.jobs.table import watermark
+from pipelines.jobs.table import by_hand
 from pipelines.reports.export import HOME
 
 app = typer.Typer(no_args_is_help=True, help="What would change in frozen months, and what became of it.")
@@ -106,19 +106,7 @@ def apply_corrections(
         for name, span in found.items():
             changed = compute.correct(context, name, span, at, by=by.strip(), why=why.strip())
             out.print(f"{name}: {month}: {changed} rows changed; judge follows", highlight=False)
-        _record(context, found, at)
-
-
-def _record(context: Context, months: dict[str, Period], at: datetime) -> None:
-    """Tell judge which time was touched, and leave compute's watermark where it is."""
-    looked = watermark(context.store, "compute", at)
-    row = {"job": "compute", "at": at, "since": looked, "until": looked, "rows": 0, "seconds": 0.0}
-    touched = {
-        "touched_from": min(m.start for m in months.values()),
-        "touched_until": max(m.end for m in months.values()),
-    }
-    rows = [row | touched | {"outcome": "done", "error": ""}]
-    context.store.write(RUNS.name, pl.DataFrame(rows, schema=RUNS.schema))
+        by_hand(context.store, found.values(), ctx.obj())
 
 
 @app.command("dismiss")

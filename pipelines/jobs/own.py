@@ -122,26 +122,19 @@ def _every(known: Facility, at: datetime) -> set[date]:
 
 
 def _fresh(context: Context, known: Facility, news: Period, at: datetime) -> set[date]:
-    """Return the local dates that compute made new in its runs that ended in `news`, and corrections by hand."""
+    """Return the local dates that compute made new in its runs that ended in `news`, by itself and by hand."""
     store, own = context.store, context.registry.select([known.id])
     runs = store.read(RUNS.name, Period(news.start - _DAY, at), job=["compute"], outcome=["done"])
     ended = pl.col("at") + pl.duration(microseconds=pl.col("seconds") * 1e6)
     runs = runs.filter(ended >= news.start.astimezone(UTC) - compute.OVERLAP)
-    days: set[date] = set()
-    if runs.height:
+    by_hand, days = pl.col("since") == pl.col("until"), set[date]()
+    for first, last in runs.filter(by_hand).select("touched_from", "touched_until").iter_rows():
+        days |= days_of(Period(first, last), known.zone)
+    if not (runs := runs.filter(~by_hand)).is_empty():
         since, until = runs.select(pl.min("since"), pl.max("until")).row(0)
         days |= dirty(store, own, Period(since - compute.OVERLAP, until), at).get(known.id, set())
         days |= passed(Period(since, until), known.zone)
-    return days | set(_corrected(store, known, news))
-
-
-def _corrected(store: Store, known: Facility, news: Period) -> Iterator[date]:
-    """Give the local dates of frozen months whose figures were corrected."""
-    applied = store.read(CORRECTIONS.name, facility=[known.id], state=["applied"])
-    late = applied.filter(pl.col("at") >= news.start.astimezone(UTC) - compute.OVERLAP)
-    for (start,) in late.select("start").unique().iter_rows():
-        following = (start.astimezone(known.zone) + 32 * _DAY).replace(day=1)
-        yield from days_of(Period(start, following), known.zone)
+    return days
 
 
 def _tell(copied: Copied, facility: str) -> None:

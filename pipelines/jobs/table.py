@@ -1,5 +1,6 @@
 """The one list of jobs, in the order they follow each other, and how one is run: watermark, boundary, record."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from time import perf_counter
 
@@ -43,6 +44,23 @@ def watermark(store: Store, job: str, at: datetime) -> datetime:
     return last if isinstance(last, datetime) else at - FIRST
 
 
+def by_hand(store: Store, touched: Collection[Period], at: datetime) -> None:
+    """
+    Record what a person had computed, so that judge and the copies follow; compute's watermark stays where it is.
+
+    Args:
+        store: where the figures stand now.
+        touched: the measured time they lie in.
+        at: now.
+    """
+    if not touched:
+        return
+    looked = watermark(store, "compute", at)
+    span = Period(min(span.start for span in touched), max(span.end for span in touched))
+    row: dict[str, object] = {"job": "compute", "at": at, "since": looked, "until": looked, "rows": 0}
+    _record(store, row | _of(span) | {"outcome": "done", "error": ""}, perf_counter())
+
+
 def run(job: Job, context: Context, at: datetime) -> Done | None:
     """
     Run a job on what is new since its last good run, and record the run.
@@ -75,11 +93,14 @@ def _recorded(job: Job, context: Context, news: Period) -> Done:
     except Exception as error:
         _record(context.store, row | {"outcome": "failed", "error": str(error)}, started)
         raise
-    touched = done.touched
-    span = {"touched_from": touched.start, "touched_until": touched.end} if touched else {}
+    span = _of(done.touched) if done.touched else {}
     _record(context.store, row | span | {"rows": done.rows, "outcome": "done", "error": ""}, started)
     log.info("job done", job=job.name, period=str(news), rows=done.rows, seconds=round(perf_counter() - started, 2))
     return done
+
+
+def _of(touched: Period) -> dict[str, object]:
+    return {"touched_from": touched.start, "touched_until": touched.end}
 
 
 def _record(store: Store, row: dict[str, object], started: float) -> None:

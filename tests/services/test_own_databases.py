@@ -14,6 +14,7 @@ import pytest
 from ingest import registry as registries
 from ingest import settings as all_settings
 from ingest.errors import ConfigurationError
+from ingest.model import Period
 from ingest.schema import READINGS, RUNS, TABLES
 from ingest.settings import Settings
 from ingest.store import own as stores
@@ -23,7 +24,7 @@ from pipelines.commands.world import copies
 from pipelines.factors import catalogue as factors
 from pipelines.jobs import own
 from pipelines.jobs.context import Context
-from pipelines.jobs.table import JOBS, run, watermark
+from pipelines.jobs.table import JOBS, by_hand, run, watermark
 from rules import catalogue
 
 pytestmark = pytest.mark.server
@@ -173,22 +174,20 @@ def test_what_compute_did_not_look_at_yet_comes_with_its_next_good_run(settings:
     assert differing(context, settings, "dc-sample") == []
 
 
-def test_a_month_that_was_corrected_comes_over(settings: Settings, context: Context) -> None:
+def test_what_a_person_had_computed_comes_over(settings: Settings, context: Context) -> None:
     received(context, NOW, day=NOW - timedelta(days=10), value=1000.0)
     turn(context, settings, NOW + TURN)
     first, second, third = (NOW + timedelta(hours=hours) for hours in (3, 4, 6))
     for job in copies(settings, context):
         run(job, context, first)
-    row = {"facility": "dc-sample", "of": "energy", "row": "r", "figure": "kwh", "since": NOW}
-    row |= {"start": datetime(2026, 10, 31, 16, tzinfo=UTC), "state": "applied", "at": second, "by": "Li", "why": "w"}
     energy = context.store.read("energy", facility=["dc-sample"], interval=["15m"]).drop_nulls("kwh").head(1)
     context.store.write("energy", energy.with_columns(kwh=pl.lit(77.0)))
     for job in copies(settings, context):
         run(job, context, second)
     assert differing(context, settings, "dc-sample") == ["energy"]
-    context.store.write(
-        "corrections", pl.DataFrame([row | {"unit": "kWh", "new": 1.0}], schema=TABLES["corrections"].schema)
-    )
+    before = watermark(context.store, "compute", third)
+    by_hand(context.store, [Period(energy["start"][0], energy["end"][0])], second)
+    assert watermark(context.store, "compute", third) == before
     for job in copies(settings, context):
         run(job, context, third)
     assert differing(context, settings, "dc-sample") == []
