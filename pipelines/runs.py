@@ -39,6 +39,19 @@ def look_up(frame: pl.DataFrame, table: pl.DataFrame, on: list[str]) -> pl.DataF
     return frame.hstack(table.drop(on)[places(frame, table, on)])
 
 
+def beside(frame: pl.DataFrame, other: pl.DataFrame, on: list[str], time: str) -> pl.Series:
+    """
+    Find rows again in another frame, in which no names stand twice at a time.
+
+    Returns:
+        For each row of `frame` the row of `other` with the same names `on` at the same time; null where there is none.
+    """
+    known = of(frame, on)[0].unique(maintain_order=True)
+    sides = [pl.DataFrame([each[time], places(each, known, on).alias("place")]) for each in (frame, other)]
+    numbered = sides[1].with_row_index("other")
+    return sides[0].join(numbered, on=["place", time], how="left", maintain_order="left")["other"]
+
+
 def aggregate(frame: pl.DataFrame, on: list[str], *, columns: Mapping[str, pl.Expr]) -> pl.DataFrame:
     """
     Aggregate the rows of each run of equal keys.

@@ -24,7 +24,7 @@ from ingest.registry import Registry
 from ingest.schema import ACTIVITY, BALANCE, ENERGY, FREEZES, INDICATORS, UNATTRIBUTED
 from ingest.screen import LONGEST_OUTPUT
 from ingest.store.base import Store
-from pipelines import periods
+from pipelines import periods, runs
 from pipelines.accounting import balance, energy, registers, unattributed
 from pipelines.accounting.slots import spread
 from pipelines.indicators import table
@@ -40,6 +40,9 @@ OVERLAP = timedelta(hours=1)
 
 # slots: to sort so many takes longer than a commit
 _MANY = 100_000
+
+_SERIES = [name for name in ENERGY.key if name != ENERGY.time]
+_FIGURES = [name for name in ENERGY.schema if name not in ENERGY.key]
 
 # an output may reach into a window from before it, and overlap with one that began as long before
 _BEFORE = 2 * LONGEST_OUTPUT
@@ -78,7 +81,8 @@ def month_anew(context: Context, facility: str, month: Period, at: datetime) -> 
     Compute one facility over a whole month without storing anything.
 
     Returns:
-        By table, the rows of every period that ends in the month: what would be stored if it were not frozen.
+        By table, the rows of every period that ends in the month: what would be stored if it were not frozen; of energy
+        those alone that do not stand so.
     """
     draft = Draft(context.store)
     _window(replace(context, store=draft), context.registry.select([facility]), window=month, at=at)
@@ -221,14 +225,19 @@ def _batches(levels: dict[str, pl.DataFrame]) -> list[tuple[list[str], pl.DataFr
 
 
 def _settle(store: Store, rows: pl.DataFrame, window: Period, names: list[str], intervals: list[str]) -> int:
-    """Write energy rows of intervals, and empty the stored ones of the window that no reading supports any more."""
-    stored = partial(store.read, ENERGY.name, window, facility=names, interval=intervals)
-    gone = _filled(stored(columns=[*ENERGY.key, "quantity"])).join(rows, on=ENERGY.key, how="anti")
-    if not gone.is_empty():
-        nothing = {name: pl.lit(None, pl.Float64()) for name in ("quantity", "kwh", "kgce", "kg_co2")}
-        emptied = stored().join(gone, on=ENERGY.key, how="semi").with_columns(**nothing, coverage=0.0, estimated=0.0)
-        rows = pl.concat([rows, emptied])
-    return store.write(ENERGY.name, rows)
+    """
+    Write energy rows of intervals, and empty the stored ones of the window that no reading supports any more.
+
+    Most stand in the store as they are. They are found there by numbers, and are not offered to it again.
+    """
+    stored = _filled(store.read(ENERGY.name, window, facility=names, interval=intervals))
+    place = runs.beside(rows, stored, _SERIES, ENERGY.time)
+    was = stored[_FIGURES][place]
+    fresh = pl.any_horizontal(place.is_null(), *(pl.col(name).ne_missing(was[name]) for name in _FIGURES))
+    nothing = {name: pl.lit(None, pl.Float64()) for name in ("quantity", "kwh", "kgce", "kg_co2")}
+    gone = stored.filter(~pl.int_range(pl.len()).is_in(place.implode()))
+    emptied = gone.with_columns(**nothing, coverage=0.0, estimated=0.0)
+    return store.write(ENERGY.name, pl.concat([rows.filter(fresh), emptied]))
 
 
 def _filled(rows: pl.DataFrame) -> pl.DataFrame:

@@ -154,7 +154,7 @@ def propose(store: Store, rows: Mapping[str, pl.DataFrame], facility: str, month
 
     Args:
         store: where it is stored.
-        rows: by table, all rows of the month as `compute.month_anew` returns them.
+        rows: by table, the rows of the month as `compute.month_anew` returns them.
         facility: whose month it is.
         month: the frozen month.
         at: now.
@@ -177,7 +177,7 @@ def apply(
 
     Args:
         store: where it is stored.
-        rows: by table, all rows of the month as `compute.month_anew` returns them.
+        rows: by table, the rows of the month as `compute.month_anew` returns them.
         facility: whose month it is.
         month: the frozen month.
         by: who decided it.
