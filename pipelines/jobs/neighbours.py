@@ -85,7 +85,7 @@ def _growing(first: timedelta) -> Iterator[tuple[timedelta, timedelta]]:
     near, far = timedelta(0), first
     while True:
         yield near, far
-        near, far = far, far * 2
+        near, far = far, far * 4
 
 
 def _open(found: pl.DataFrame, meters: pl.DataFrame, near: timedelta, since: datetime, *, before: bool) -> pl.DataFrame:
