@@ -42,7 +42,7 @@ ZONE = ZoneInfo("Asia/Shanghai")
 START = datetime(2026, 2, 28, 16, tzinfo=UTC)
 DAY = Period(START, START + timedelta(days=1))
 METERS_OF_A_FACILITY = 20
-SHARE = 10_000  # meters at a time, as in the job
+SHARE = 10_000  # meters at a time at most, as in the job
 SHARES_A_FILE = 5
 READINGS_A_METER = 99
 TURNS = 5
@@ -101,11 +101,16 @@ def day_of_readings(meters: pl.DataFrame, late: timedelta) -> pl.DataFrame:
     )
 
 
+def size(meters: pl.DataFrame) -> int:
+    """Meters of a share: where they are few, there are as many shares as are worked on at once, as in the job."""
+    return min(SHARE, meters.height // engine.AT_ONCE)
+
+
 def store(meters: pl.DataFrame, late: timedelta, folder: Path) -> None:
     """Write the day in files of some shares, row groups of one."""
-    for rank, own in enumerate(meters.iter_slices(SHARES_A_FILE * SHARE)):
+    for rank, own in enumerate(meters.iter_slices(SHARES_A_FILE * size(meters))):
         rows = day_of_readings(own, late)
-        rows.write_parquet(folder / f"{rank:03}.parquet", row_group_size=SHARE * READINGS_A_METER)
+        rows.write_parquet(folder / f"{rank:03}.parquet", row_group_size=size(meters) * READINGS_A_METER)
 
 
 def floor(folder: Path) -> int:
@@ -155,7 +160,7 @@ def ours(folder: Path, meters: pl.DataFrame, exchanges: pl.DataFrame) -> list[fl
     catalogue = factors.load()
     # the lake's log says in which file a facility lies
     files = (file for file in sorted(folder.iterdir()) for _ in range(SHARES_A_FILE))
-    shares = zip(files, meters.iter_slices(SHARE), strict=False)
+    shares = zip(files, meters.iter_slices(size(meters)), strict=False)
     parts = engine.run(lambda own: share(*own, exchanges, catalogue), shares)
     return [*map(sum, zip(*parts, strict=True)), perf_counter() - begun]
 
@@ -170,7 +175,7 @@ def written(meters: pl.DataFrame) -> float:
         for name, value in known.items()
     )
     begun = perf_counter()
-    engine.run(fill, heads.iter_slices(SHARE))
+    engine.run(fill, heads.iter_slices(size(meters)))
     return perf_counter() - begun
 
 
