@@ -8,5 +8,4 @@ this once, when Polars is loaded; what the environment says already goes before.
 
 import os
 
-MEMORY = "dirty_decay_ms:5000"
-os.environ.setdefault("_RJEM_MALLOC_CONF", MEMORY)
+os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:5000")

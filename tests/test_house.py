@@ -1,6 +1,7 @@
 """The house rules that no linter knows: imports, clock, sizes, and nothing of the machine it was written on."""
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -74,6 +75,16 @@ def test_only_the_command_line_reads_the_clock() -> None:
         if isinstance(node, ast.Attribute) and ".".join(ast.unparse(node).split(".")[-2:]) in readers
     ]
     assert found == []
+
+
+@pytest.mark.parametrize("own", ["", "dirty_decay_ms:500"])
+def test_memory_is_kept_for_five_seconds_unless_the_environment_says_more(own: str) -> None:
+    """Polars reads it once, so it has to stand there before anything of ours loads Polars."""
+    told = "import os, pipelines.cli; print(os.environ['_RJEM_MALLOC_CONF'])"
+    others = {name: value for name, value in os.environ.items() if name != "_RJEM_MALLOC_CONF"}
+    environment = others | ({"_RJEM_MALLOC_CONF": own} if own else {})
+    said = subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout.strip().split(",")[-1] == (own or "dirty_decay_ms:5000")
 
 
 @pytest.mark.parametrize("file", MODULES, ids=name)
