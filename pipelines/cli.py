@@ -225,7 +225,8 @@ def compute(start: From, end: To, config: ConfigFile = None) -> None:
     """Compute energy and indicators for a period; judge, and the copies of facilities, follow by themselves."""
     with world(config) as (_, context):
         done = over(context, start, end, computing.over)
-        by_hand(context.store, [one.touched for one in done if one.touched], clock())
+        touched = [one.touched for one in done if one.touched]
+        by_hand(context.store, touched, sum(one.rows for one in done), clock())
 
 
 @app.command()

@@ -103,10 +103,11 @@ def apply_corrections(
     typed.named(by, why)
     at: datetime = ctx.obj()
     with waiting(config, facility, month) as (context, found):
+        changed: list[int] = []
         for name, span in found.items():
-            changed = compute.correct(context, name, span, at, by=by.strip(), why=why.strip())
-            out.print(f"{name}: {month}: {changed} rows changed; judge follows", highlight=False)
-        by_hand(context.store, found.values(), ctx.obj())
+            changed.append(compute.correct(context, name, span, at, by=by.strip(), why=why.strip()))
+            out.print(f"{name}: {month}: {changed[-1]} rows changed; judge follows", highlight=False)
+        by_hand(context.store, found.values(), sum(changed), ctx.obj())
 
 
 @app.command("dismiss")

@@ -11,6 +11,9 @@ from pipelines.factors.catalogue import Factors
 from pipelines.notify.mail import Mailer
 from rules.catalogue import Catalogue
 
+# the name under which is recorded what a person had computed: it moves no watermark, and is no turn of compute
+BY_HAND = "compute-by-hand"
+
 
 def _quiet(_: int) -> None:
     """Progress that nobody watches."""

@@ -12,7 +12,7 @@ import polars as pl
 from ingest.model import Period
 from ingest.schema import BREACH_EVENTS, INDICATORS, VERDICTS
 from ingest.store.base import Store
-from pipelines.jobs.context import Context, Done
+from pipelines.jobs.context import BY_HAND, Context, Done
 from rules import evaluate, lifecycle
 from rules.model import Interval
 
@@ -91,5 +91,5 @@ def due(context: Context, news: Period, at: datetime) -> Done:
 
 
 def _touched(store: Store, news: Period) -> list[Period]:
-    runs = store.read("runs", news, job=["compute"], outcome=["done"]).drop_nulls("touched_from")
+    runs = store.read("runs", news, job=["compute", BY_HAND], outcome=["done"]).drop_nulls("touched_from")
     return [Period(start, end) for start, end in runs.select("touched_from", "touched_until").iter_rows()]

@@ -41,7 +41,7 @@ from ingest.schema import (
 from ingest.store.base import Store
 from ingest.store.copying import Copied, copy
 from pipelines.jobs import compute
-from pipelines.jobs.context import Context, Done, Job
+from pipelines.jobs.context import BY_HAND, Context, Done, Job
 from pipelines.jobs.windows import days_of, dirty, passed
 from pipelines.periods import between
 
@@ -124,10 +124,10 @@ def _every(known: Facility, at: datetime) -> set[date]:
 def _fresh(context: Context, known: Facility, news: Period, at: datetime) -> set[date]:
     """Return the local dates that compute made new in its runs that ended in `news`, by itself and by hand."""
     store, own = context.store, context.registry.select([known.id])
-    runs = store.read(RUNS.name, Period(news.start - _DAY, at), job=["compute"], outcome=["done"])
+    runs = store.read(RUNS.name, Period(news.start - _DAY, at), job=["compute", BY_HAND], outcome=["done"])
     ended = pl.col("at") + pl.duration(microseconds=pl.col("seconds") * 1e6)
     runs = runs.filter(ended >= news.start.astimezone(UTC) - compute.OVERLAP)
-    by_hand, days = pl.col("since") == pl.col("until"), set[date]()
+    by_hand, days = pl.col("job") == BY_HAND, set[date]()
     for first, last in runs.filter(by_hand).select("touched_from", "touched_until").iter_rows():
         days |= days_of(Period(first, last), known.zone)
     if not (runs := runs.filter(~by_hand)).is_empty():

@@ -11,7 +11,7 @@ from ingest.model import Period
 from ingest.schema import RUNS
 from ingest.store.base import Store
 from pipelines.jobs import announce, compute, judge, view
-from pipelines.jobs.context import Context, Done, Job
+from pipelines.jobs.context import BY_HAND, Context, Done, Job
 
 log = structlog.get_logger()
 
@@ -44,20 +44,20 @@ def watermark(store: Store, job: str, at: datetime) -> datetime:
     return last if isinstance(last, datetime) else at - FIRST
 
 
-def by_hand(store: Store, touched: Collection[Period], at: datetime) -> None:
+def by_hand(store: Store, touched: Collection[Period], rows: int, at: datetime) -> None:
     """
-    Record what a person had computed, so that judge and the copies follow; compute's watermark stays where it is.
+    Record what a person had computed, so that judge and the copies follow.
 
     Args:
         store: where the figures stand now.
         touched: the measured time they lie in.
+        rows: how many are new or changed.
         at: now.
     """
     if not touched:
         return
-    looked = watermark(store, "compute", at)
     span = Period(min(span.start for span in touched), max(span.end for span in touched))
-    row: dict[str, object] = {"job": "compute", "at": at, "since": looked, "until": looked, "rows": 0}
+    row: dict[str, object] = {"job": BY_HAND, "at": at, "since": at, "until": at, "rows": rows}
     _record(store, row | _of(span) | {"outcome": "done", "error": ""}, perf_counter())
 
 

@@ -186,7 +186,7 @@ def test_what_a_person_had_computed_comes_over(settings: Settings, context: Cont
         run(job, context, second)
     assert differing(context, settings, "dc-sample") == ["energy"]
     before = watermark(context.store, "compute", third)
-    by_hand(context.store, [Period(energy["start"][0], energy["end"][0])], second)
+    by_hand(context.store, [Period(energy["start"][0], energy["end"][0])], 1, second)
     assert watermark(context.store, "compute", third) == before
     for job in copies(settings, context):
         run(job, context, third)
