@@ -5,6 +5,8 @@ With CI=true the examples follow from the test, so the same code has the same an
 """
 
 import os
+import sys
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from runpy import run_path
 
@@ -13,6 +15,31 @@ from hypothesis import settings
 
 settings.register_profile("peakwatch", deadline=None, derandomize=os.environ.get("CI") == "true")
 settings.load_profile("peakwatch")
+
+
+@pytest.fixture(scope="session")
+def played(tmp_path_factory):
+    """The folder of `peakwatch demo`, to be read only, and what it said: one worker plays it for all."""
+    own = tmp_path_factory.getbasetemp()
+    # the folder of a worker lies in that of the session
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder, said = shared / "demo", shared / "demo.said"
+    with (shared / "demo.lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        if not said.exists():
+            said.write_text(_play(folder), "utf-8")
+    return folder, said.read_text("utf-8")
+
+
+def _play(folder):
+    from pipelines import cli  # noqa: PLC0415 - most tests do not need it
+
+    registry = Path(__file__).parents[1] / "deploy" / "registry"
+    with pytest.MonkeyPatch.context() as patch, cli.out.capture() as said:
+        patch.setattr(sys, "argv", ["peakwatch", "demo", "--folder", str(folder), "--registry", str(registry)])
+        with pytest.raises(SystemExit, match=r"^0$"):
+            cli.main()
+    return said.get()
 
 
 @pytest.fixture(scope="session")

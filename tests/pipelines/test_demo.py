@@ -2,26 +2,11 @@
 
 import email
 import email.policy
-import sys
 from pathlib import Path
 
 import pytest
 
 from ingest.store.lake.adapter import Lake
-from pipelines import cli
-
-SAMPLES = Path(__file__).parents[2] / "deploy" / "registry"
-
-
-@pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Play it once; gives its folder and what it said."""
-    folder = tmp_path_factory.mktemp("demo") / "demo"
-    with pytest.MonkeyPatch.context() as patch, cli.out.capture() as said:
-        patch.setattr(sys, "argv", ["peakwatch", "demo", "--folder", str(folder), "--registry", str(SAMPLES)])
-        with pytest.raises(SystemExit, match=r"^0$"):
-            cli.main()
-    return folder, said.get()
 
 
 def test_every_reading_is_accounted_for(played: tuple[Path, str]) -> None:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from runpy import run_path
@@ -24,6 +24,9 @@ from ingest.collect.mqtt import Broker
 from ingest.collect.subscription import Subscription
 from ingest.registry import Registry
 from ingest.registry.facility import Facility
+from ingest.settings import Settings
+from ingest.store.connect import connect
+from ingest.store.lake.adapter import Lake
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
@@ -198,15 +201,10 @@ def registry() -> Registry:
 
 
 @pytest.fixture(scope="session")
-def filled(tmp_path_factory: pytest.TempPathFactory):
+def filled(influxd, played):
     """A real InfluxDB and the name of a database in it, with two facilities of the demo's year."""
-    played = run_path(str(Path(__file__).with_name("played.py")))
-    program = played["HELPER"]["program"]()
-    if program is None:
-        told = "no influxd: run deploy/servers.sh, or install Debian's package influxdb"
-        pytest.fail(told) if os.environ.get("CI") == "true" else pytest.skip(told)
-    # the folder of a worker lies in that of the session
-    own = tmp_path_factory.getbasetemp()
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    with played["filled"](program, tmp_path_factory.mktemp("influxd"), shared) as server:
-        yield server
+    fill = run_path(str(Path(__file__).with_name("filled.py")))["fill"]
+    database = influxd.database()
+    with closing(connect(influxd.url(database), Settings(store_password=influxd.password))) as store:
+        fill(store, Lake(played[0] / "data"))
+    return influxd, database

@@ -1,88 +1,45 @@
 """
-A real InfluxDB with what a lake holds after the demo: two facilities, thirteen months.
+What the Grafana files are tried on: what a lake holds of two facilities after the demo, thirteen months.
 
 Beside it a run of each job, a refusal, a jump, and days on which main and sub-meters differ.
 """
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from datetime import timedelta
-from fcntl import LOCK_EX, flock
-from pathlib import Path
-from runpy import run_path
 
 import polars as pl
-from rich.console import Console
 
-from ingest import registry as registries
 from ingest.model import Period
 from ingest.schema import BALANCE, COLLECTORS, INDICATORS, QUARANTINE, RUNS, TABLES, TRAFFIC, UNATTRIBUTED
-from ingest.settings import Settings
-from ingest.store.connect import connect
+from ingest.store.base import Store
 from ingest.store.lake.adapter import Lake
 from pipelines import demo
-from pipelines.factors import catalogue as factors
-from pipelines.jobs.context import Context
 from pipelines.jobs.table import JOBS
-from pipelines.notify.mail import connect as connect_mail
-from rules import catalogue
 
-ROOT = Path(__file__).parents[2]
-HELPER = run_path(str(ROOT / "tests" / "influx.py"))
 FACILITIES = ("ceramics-sample", "dc-sample")
 
 
-@contextmanager
-def filled(program: Path, folder: Path, shared: Path) -> Iterator[tuple[object, str]]:
+def fill(store: Store, lake: Lake) -> None:
     """
-    Start a server in a folder and fill a database of it; the demo is played once into what the workers share.
+    Fill a store with two facilities of the demo, and what the demo has nothing of.
 
     Of readings and quarter-hours, which the dashboards do not look far back at, only the last two days.
     """
-    server = HELPER["Influxd"](program, folder)
-    server.first_start()
-    try:
-        database, lake = server.database(), _once(shared)
-        with closing(connect(server.url(database), Settings(store_password=HELPER["PASSWORD"]))) as store:
-            for table in TABLES:
-                days = Period(demo.NOW - timedelta(days=2), demo.NOW)
-                rows = lake.read(table, days if table == "readings" else None)
-                store.write(table, rows.filter(pl.col("interval") != "15m") if table == "energy" else rows)
-        yield server, database
-    finally:
-        server.stop()
-
-
-def _once(shared: Path) -> Lake:
-    """Play the demo where no other worker did; one that is at it is waited for."""
-    played, playing = shared / "played", shared / "playing"
-    with (shared / "played.lock").open("w") as lock:
-        flock(lock, LOCK_EX)
-        if not played.exists():
-            playing.mkdir()
-            _play(playing)
-            playing.rename(played)
-    return Lake(played / "data")
-
-
-def _play(folder: Path) -> None:
-    lake = Lake(folder / "data")
-    outbox = connect_mail(f"file:{folder / 'outbox'}")
-    world = (registries.load(ROOT / "deploy/registry").select(FACILITIES), factors.load(), catalogue.load(), outbox)
-    with (folder / "said").open("w") as said:
-        demo.play(Context(lake, *world, "peakwatch@example.org"), folder, Console(file=said))
-    lake.write(RUNS.name, _runs())
-    lake.write(QUARANTINE.name, _refusal())
-    lake.write(UNATTRIBUTED.name, _jump())
-    lake.write(BALANCE.name, _beyond())
-    lake.write(INDICATORS.name, _peak(lake))
+    for name, table in TABLES.items():
+        days = Period(demo.NOW - timedelta(days=2), demo.NOW) if name == "readings" else None
+        rows = lake.read(name, days, **({"facility": FACILITIES} if "facility" in table.schema else {}))
+        store.write(name, rows.filter(pl.col("interval") != "15m") if name == "energy" else rows)
+    store.write(RUNS.name, _runs())
+    store.write(QUARANTINE.name, _refusal())
+    store.write(UNATTRIBUTED.name, _jump())
+    store.write(BALANCE.name, _beyond())
+    store.write(INDICATORS.name, _peak(lake))
     counted = {"items": 10, "stored": 7, "duplicate": 1, "quarantined": 1, "pending": 1, "overflow": 0}
     process = {"collector": "c", "started": demo.NOW, "at": demo.NOW} | counted
-    lake.write(COLLECTORS.name, pl.DataFrame([process], schema=COLLECTORS.schema))
+    store.write(COLLECTORS.name, pl.DataFrame([process], schema=COLLECTORS.schema))
     traffic = [
         {"collector": "c", "at": demo.NOW - timedelta(minutes=n), "items": 90 - n, "stored": 90 - n} for n in (5, 10)
     ]
-    lake.write(TRAFFIC.name, pl.DataFrame(traffic, schema=TRAFFIC.schema))
+    store.write(TRAFFIC.name, pl.DataFrame(traffic, schema=TRAFFIC.schema))
 
 
 def _runs() -> pl.DataFrame:
