@@ -58,6 +58,9 @@ WHOLE = (BREACH_EVENTS, BREACHES, NOTICES, GATEWAYS, ENTRIES, FREEZES, CORRECTIO
 # written last: a database without it was never filled to the end
 LAST = FACILITIES
 
+# a record of what was computed by hand stands in the store this long after its moment at the latest
+_RECORDED = timedelta(minutes=1)
+
 _DAY = timedelta(days=1)
 _YEAR = timedelta(days=367)
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -126,8 +129,9 @@ def _fresh(context: Context, known: Facility, news: Period, at: datetime) -> set
     store, own = context.store, context.registry.select([known.id])
     runs = store.read(RUNS.name, Period(news.start - _DAY, at), job=["compute", BY_HAND], outcome=["done"])
     ended = pl.col("at") + pl.duration(microseconds=pl.col("seconds") * 1e6)
-    runs = runs.filter(ended >= news.start.astimezone(UTC) - compute.OVERLAP)
     by_hand, days = pl.col("job") == BY_HAND, set[date]()
+    seen = pl.when(by_hand).then(_RECORDED).otherwise(compute.OVERLAP)
+    runs = runs.filter(ended >= news.start.astimezone(UTC) - seen)
     for first, last in runs.filter(by_hand).select("touched_from", "touched_until").iter_rows():
         days |= days_of(Period(first, last), known.zone)
     if not (runs := runs.filter(~by_hand)).is_empty():
