@@ -133,10 +133,10 @@ def share(file: Path, meters: pl.DataFrame, exchanges: pl.DataFrame, catalogue: 
     tree, parts = flat(meters)
     laps = [perf_counter()]
     inside = pl.col("facility").is_between(pl.lit(meters["facility"][0]), pl.lit(meters["facility"][-1]))
-    readings = [pl.scan_parquet(file).filter(inside).collect()]
+    readings = pl.scan_parquet(file).filter(inside).collect()
     laps.append(perf_counter())
-    # handed over, as in the job: nobody else holds them
-    steps = registers.steps(readings.pop(), meters, exchanges, DAY)
+    steps = registers.steps(readings, meters, exchanges, DAY)
+    del readings  # no longer held in the job either
     laps.append(perf_counter())
     slots = spread(steps, DAY)
     laps.append(perf_counter())

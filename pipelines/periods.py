@@ -5,7 +5,7 @@ Periods and dates go in, periods with bounds in UTC come out. A day runs from th
 first moment of the next one, so it has 23, 24 or 25 hours where clocks change, and may start at 01:00.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -28,6 +28,12 @@ def midnight(day: date, zone: ZoneInfo) -> datetime:
 def between(first: date, last: date, zone: ZoneInfo) -> Period:
     """Period of whole local days from `first` to `last`, both included."""
     return Period(midnight(first, zone), midnight(last + _DAY, zone))
+
+
+def span(every: Iterable[Period]) -> Period:
+    """Return the period from the first start to the last end; there is at least one."""
+    spans = list(every)
+    return Period(min(each.start for each in spans), max(each.end for each in spans))
 
 
 def days(period: Period, zone: ZoneInfo) -> list[Period]:

@@ -59,8 +59,9 @@ def aggregate(frame: pl.DataFrame, on: list[str], *, columns: Mapping[str, pl.Ex
     Returns:
         One row a run, in order: the columns `on`, then those of `columns`.
     """
-    found = frame.with_columns(_run(frame, on)).group_by("run", maintain_order=True).agg(**columns)
-    return frame[on][_begins(frame, on)].hstack(found.drop("run"))
+    heads, run = of(frame, on)
+    found = frame.with_columns(run).group_by("run", maintain_order=True).agg(**columns)
+    return heads.hstack(found.drop("run"))
 
 
 def totals(frame: pl.DataFrame, on: list[str], *, sums: list[str], first: list[str]) -> pl.DataFrame:

@@ -157,8 +157,9 @@ def _added(numbered: _Numbered, interval: Longer, zone: ZoneInfo) -> _Numbered:
     rows, meters, versions = numbered
     if rows.is_empty():
         return numbered
-    labels, spans = _labels(*_reach(rows), interval, zone)
-    place = rows["slot"] - rows["slot"].min()
+    first, end = _reach(rows)
+    labels, spans = _labels(first, end, interval, zone)
+    place = rows["slot"] - (first - EPOCH) // SLOT
     known = [name for name in _AMOUNTS if rows[name].has_nulls()]
     guessed = {} if (rows["estimated"] == 0).all() else {"weight": _WEIGHT, "weighted": _WEIGHT * pl.col("estimated")}
     parts = rows.select_seq(

@@ -162,7 +162,7 @@ def _without_glitches(series: pl.DataFrame, facts: pl.DataFrame) -> tuple[pl.Dat
     values that would each be off beside the next one, every second is, the first to begin with.
     """
     key = ["row", "value", "exchange"]
-    run = series.select(pl.struct(key).rle_id()).to_series().alias("run")
+    _, run = runs.of(series, key)
     held = runs.aggregate(series, key, columns={"first": pl.col("time").first(), "last": pl.col("time").last()})
     held = held.hstack(facts[held["row"]]).with_row_index("run")
     held = held.with_columns(

@@ -68,7 +68,6 @@ def steps(
     """
     known = _scaled(meters)
     series = _series(readings, known)
-    del readings  # often nobody else holds them
     reaches = pl.lit(value=True)
     if within is not None:
         start, end = moment(within.start), moment(within.end)

@@ -50,7 +50,7 @@ def spread(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
     # of meters read on the quarter hour each step is one slot
     inside = pl.col("slot").min() >= first, pl.col("slot").max() < last
     alike = _FILLS.all(), (_FROM == _BEGUN).all(), pl.col("covered").all(), pl.col("quantity").is_not_null().all()
-    if all(told.select_seq(**{str(n): each for n, each in enumerate((*inside, *alike))}).row(0)):
+    if told.select_seq(pl.all_horizontal(*inside, *alike)).item():
         return told.select_seq("row", _SHORT, "start", "end", "quantity", coverage=pl.lit(1.0), estimated=pl.lit(0.0))
     wanted = pl.col("quantity").is_not_null(), pl.col("whole") > 0, pl.col("slot") < last, first * _SLOT_US < _ENDED
     # how far a step reaches from the begin of its slot [us]
@@ -60,9 +60,8 @@ def spread(steps: pl.DataFrame, period: Period) -> pl.DataFrame:
     parts = [_one_by_one(kept.filter(~apart), first, last)]
     if len(odd.item()):
         parts.append(_added_up(kept.filter(apart), first, last))
-    start, end = _FROM.cast(TIME), (_FROM + _SLOT_US).cast(TIME)
-    found = runs.by_row(parts).select_seq("row", "slot", "quantity", "coverage", "estimated", start=start, end=end)
-    return found[["row", "slot", "start", "end", "quantity", "coverage", "estimated"]]
+    start, end = _FROM.cast(TIME).alias("start"), (_FROM + _SLOT_US).cast(TIME).alias("end")
+    return runs.by_row(parts).select_seq("row", "slot", start, end, "quantity", "coverage", "estimated")
 
 
 def _odd(last: int) -> dict[str, pl.Expr]:
@@ -84,7 +83,7 @@ def _one_by_one(steps: pl.DataFrame, first: int, last: int) -> pl.DataFrame:
 
     Each step makes a slot, to which the row before leaves what reaches into it.
     """
-    if all(steps.select_seq(_FILLS.all(), (pl.col("reach") == _SLOT_US).all()).row(0)):
+    if steps.select_seq((_FILLS & (pl.col("reach") == _SLOT_US)).all()).item():
         return steps.select_seq("row", "slot", "quantity", coverage=pl.lit(1.0), estimated=pl.lit(0.0))
     rows = steps.select_seq(
         *("row", "slot", "quantity"),

@@ -103,11 +103,12 @@ def apply_corrections(
     typed.named(by, why)
     at: datetime = ctx.obj()
     with waiting(config, facility, month) as (context, found):
-        changed: list[int] = []
+        changed = 0
         for name, span in found.items():
-            changed.append(compute.correct(context, name, span, at, by=by.strip(), why=why.strip()))
-            out.print(f"{name}: {month}: {changed[-1]} rows changed; judge follows", highlight=False)
-        by_hand(context.store, found.values(), sum(changed), ctx.obj())
+            rows = compute.correct(context, name, span, at, by=by.strip(), why=why.strip())
+            out.print(f"{name}: {month}: {rows} rows changed; judge follows", highlight=False)
+            changed += rows
+        by_hand(context.store, found.values(), changed, ctx.obj())
 
 
 @app.command("dismiss")

@@ -9,7 +9,7 @@ Running it again over the same readings changes nothing; a slot that lost its en
 unattributable) is emptied, never left standing.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -128,7 +128,7 @@ def _all(context: Context, days: dict[str, set[date]], at: datetime) -> Done:
         done += engine.run(partial(_window, opened, window=window, at=at), own)
     _compare(context, final | guarded.kept, at)
     spans = [one.touched for one in done if one.touched]
-    return Done(sum(one.rows for one in done), _span(spans) if spans else None)
+    return Done(sum(one.rows for one in done), periods.span(spans) if spans else None)
 
 
 def _window(context: Context, registry: Registry, *, window: Period, at: datetime) -> Done:
@@ -197,7 +197,7 @@ def _indicators(
     fresh = INDICATORS.empty() if peaks is None else peaks
     if not any(wanted.values()):
         return 0
-    span = _span(period for group in wanted.values() for period in group)
+    span = periods.span(period for group in wanted.values() for period in group)
     known = _parts(partial(store.read, INDICATORS.name, facility=names, indicator=[PEAK]), wanted, span)
     rows = table.compute(
         _filled(_parts(partial(store.read, ENERGY.name, facility=names), wanted, span)),
@@ -213,7 +213,7 @@ def _indicators(
 def _parts(read: Callable[..., pl.DataFrame], wanted: dict[str, list[Period]], years: Period) -> pl.DataFrame:
     """Read what periods are made of: the days of the months wanted, and the months of all years wanted."""
     months = wanted.get("1mo", [])
-    spans = [("1d", _span(months))] if months else []
+    spans = [("1d", periods.span(months))] if months else []
     return pl.concat(read(span, interval=[interval]) for interval, span in [*spans, ("1mo", years)])
 
 
@@ -243,11 +243,6 @@ def _settle(store: Store, rows: pl.DataFrame, window: Period, names: list[str], 
 def _filled(rows: pl.DataFrame) -> pl.DataFrame:
     """Leave out the rows that were emptied: they count as if they had never been."""
     return rows.filter(pl.col("quantity").is_not_null())
-
-
-def _span(every: Iterable[Period]) -> Period:
-    spans = list(every)
-    return Period(min(span.start for span in spans), max(span.end for span in spans))
 
 
 def _zone(registry: Registry) -> ZoneInfo:

@@ -85,6 +85,7 @@ def _growing(first: timedelta) -> Iterator[tuple[timedelta, timedelta]]:
     near, far = timedelta(0), first
     while True:
         yield near, far
+        # a look costs more than what it reads
         near, far = far, far * 4
 
 

@@ -10,6 +10,7 @@ import structlog
 from ingest.model import Period
 from ingest.schema import RUNS
 from ingest.store.base import Store
+from pipelines import periods
 from pipelines.jobs import announce, compute, judge, view
 from pipelines.jobs.context import BY_HAND, Context, Done, Job
 
@@ -56,9 +57,8 @@ def by_hand(store: Store, touched: Collection[Period], rows: int, at: datetime) 
     """
     if not touched:
         return
-    span = Period(min(span.start for span in touched), max(span.end for span in touched))
     row: dict[str, object] = {"job": BY_HAND, "at": at, "since": at, "until": at, "rows": rows}
-    _record(store, row | _of(span) | {"outcome": "done", "error": ""}, perf_counter())
+    _record(store, row | _of(periods.span(touched)) | {"outcome": "done", "error": ""}, perf_counter())
 
 
 def run(job: Job, context: Context, at: datetime) -> Done | None:
